@@ -1,0 +1,3 @@
+module github.com/pgbarrier/pgbarrier/devpg
+
+go 1.25.0

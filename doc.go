@@ -1,0 +1,2 @@
+// Package pgbarrier provides transaction barriers for PostgreSQL.
+package pgbarrier
