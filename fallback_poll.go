@@ -1,0 +1,219 @@
+package pgbarrier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// checkBatch bounds one statement: 10,000 tokens are about 700 kB.
+const checkBatch = 10_000
+
+// Judgement is the answer of one check.
+type Judgement struct {
+	Origin   uint32   // of the database that was asked
+	Snapshot Snapshot // that the statuses were judged by
+	Statuses []Status // one for each token, in their order
+}
+
+// Check tells what became of the tokens' transactions, in their order. Any number of tokens may be
+// asked at once, also none; the same may come twice.
+//
+// db must lead to the primary: a standby is [ErrStandby]. Inside the transaction that created the
+// barrier it is Pending. Inside another transaction with one snapshot (REPEATABLE READ,
+// SERIALIZABLE) statuses are those of that snapshot and do not move on.
+// The role needs EXECUTE on pgbarrier.check(text[]).
+func Check(ctx context.Context, db DB, tokens ...Token) ([]Status, error) {
+	statuses := make([]Status, 0, len(tokens))
+	for {
+		n := min(len(tokens), checkBatch)
+		judgement, err := Judge(ctx, db, tokens[:n]...)
+		if err != nil {
+			return nil, err
+		}
+		statuses = append(statuses, judgement.Statuses...)
+		if tokens = tokens[n:]; len(tokens) == 0 {
+			return statuses, nil
+		}
+	}
+}
+
+// Judge is Check as exactly one statement with one snapshot, and tells that snapshot too. Without
+// tokens it costs the server the same however many transactions run. It serves package listener.
+func Judge(ctx context.Context, db DB, tokens ...Token) (Judgement, error) {
+	if err := requireDB(db); err != nil {
+		return Judgement{}, err
+	}
+	texts := make([]string, len(tokens))
+	for i, t := range tokens {
+		if err := t.Valid(); err != nil {
+			return Judgement{}, fmt.Errorf("pgbarrier: check: %w", err)
+		}
+		texts[i] = t.String()
+	}
+	var version int
+	var origin, snapshot, outcomes string
+	err := db.QueryRow(ctx, "SELECT version, origin, snapshot, outcomes FROM pgbarrier.check($1)", texts).
+		Scan(&version, &origin, &snapshot, &outcomes)
+	if err != nil {
+		var pgErr *pgconn.PgError
+		if errors.As(err, &pgErr) && pgErr.Code == "25006" { // read_only_sql_transaction: raised by pgbarrier.check
+			return Judgement{}, fmt.Errorf("pgbarrier: check: %w (%w)", ErrStandby, err)
+		}
+		return Judgement{}, Explain("check", err)
+	}
+	if err := requireVersion(version); err != nil {
+		return Judgement{}, err
+	}
+	judgement, err := decodeJudgement(origin, snapshot, outcomes, len(tokens))
+	if err != nil {
+		return Judgement{}, fmt.Errorf("pgbarrier: check: %w", err)
+	}
+	return judgement, nil
+}
+
+func decodeJudgement(origin, snapshot, outcomes string, tokens int) (Judgement, error) {
+	var j Judgement
+	if n, err := fmt.Sscanf(origin, "%08x", &j.Origin); n != 1 || err != nil {
+		return j, fmt.Errorf("%w: this database has no origin", ErrNotMigrated)
+	}
+	var err error
+	if j.Snapshot, err = ParseSnapshot(snapshot); err != nil {
+		return j, err
+	}
+	if len(outcomes) != tokens {
+		return j, fmt.Errorf("asked about %d tokens, the server answered about %d", tokens, len(outcomes))
+	}
+	j.Statuses = make([]Status, tokens)
+	for i := range j.Statuses {
+		if j.Statuses[i], err = parseStatus(outcomes[i]); err != nil {
+			return j, err
+		}
+	}
+	return j, nil
+}
+
+// Poller waits without a listener, by checks at growing delays. The zero Poller is ready to use. It
+// suits a process that waits now and then; one that waits all the time needs fewer queries, and
+// hears of commits at once, with package listener.
+type Poller struct {
+	// MinDelay is the pause after the first check; it doubles with every further one. 1 ms by default.
+	MinDelay time.Duration
+	// MaxDelay is the longest pause. 1 s by default.
+	MaxDelay time.Duration
+}
+
+// Poll waits with the default delays, see [Poller.Wait].
+func Poll(ctx context.Context, db DB, tokens ...Token) error {
+	return Poller{}.Wait(ctx, db, tokens...)
+}
+
+// Wait returns nil once all tokens are committed, and as soon as one of them is known not to be, a
+// [TokenError] that says so: ErrAborted, ErrExpired, ErrWrongDatabase or ErrInvalidToken.
+//
+// While the server cannot be reached Wait goes on; when ctx ends during that, the error is ctx.Err()
+// and tells what the last check met. Other errors of a check (a standby, no schema, no grant, a
+// closed pool) are returned at once: the wait has no outcome then.
+//
+// db should be a pool: a single connection that breaks stays broken, and in the producer's own
+// transaction the wait cannot end.
+func (p Poller) Wait(ctx context.Context, db DB, tokens ...Token) error {
+	if p.MinDelay < 0 || p.MaxDelay < 0 {
+		return fmt.Errorf("pgbarrier: poll: delays are %v and %v, they cannot be negative", p.MinDelay, p.MaxDelay)
+	}
+	if len(tokens) == 0 {
+		return fmt.Errorf("pgbarrier: poll: %w: there is none to wait for", ErrInvalidToken)
+	}
+	delay := p.MinDelay
+	if delay == 0 {
+		delay = time.Millisecond
+	}
+	maxDelay := p.MaxDelay
+	if maxDelay == 0 {
+		maxDelay = max(delay, time.Second)
+	}
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	<-pause.C
+	var outage error
+	for {
+		statuses, err := Check(ctx, db, tokens...)
+		switch {
+		case ctx.Err() != nil:
+			return ctxError(ctx, outage)
+		case err == nil:
+			outage = nil
+			if tokens, err = stillPending(tokens, statuses); err != nil || len(tokens) == 0 {
+				return err
+			}
+		case !isOutage(err) || isBroken(db):
+			return err
+		default:
+			outage = err
+		}
+		pause.Reset(min(delay, maxDelay))
+		select {
+		case <-ctx.Done():
+			return ctxError(ctx, outage)
+		case <-pause.C:
+		}
+		delay = min(2*delay, maxDelay)
+	}
+}
+
+func ctxError(ctx context.Context, outage error) error {
+	if outage == nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w, and the last check failed: %w", ctx.Err(), outage)
+}
+
+func stillPending(tokens []Token, statuses []Status) ([]Token, error) {
+	var pending []Token
+	for i, status := range statuses {
+		if err := status.Err(tokens[i]); err != nil {
+			return nil, err
+		}
+		if status == Pending {
+			pending = append(pending, tokens[i])
+		}
+	}
+	return pending, nil
+}
+
+// isOutage tells whether a server that is back may answer differently.
+func isOutage(err error) bool {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		// 08 connection exception, 53 insufficient resources, 57P operator intervention (shutdown,
+		// crash, starting up), 40 transaction rollback.
+		for _, class := range []string{"08", "53", "57P", "40"} {
+			if strings.HasPrefix(pgErr.Code, class) {
+				return true
+			}
+		}
+		return false
+	}
+	var connectErr *pgconn.ConnectError
+	var netErr net.Error
+	return errors.As(err, &connectErr) || errors.As(err, &netErr) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+}
+
+// isBroken tells whether db is one connection and closed: it will not come back.
+func isBroken(db DB) bool {
+	switch db := db.(type) {
+	case *pgx.Conn:
+		return db.IsClosed()
+	case interface{ Conn() *pgx.Conn }: // pgx.Tx, *pgxpool.Conn
+		return db.Conn().IsClosed()
+	}
+	return false
+}

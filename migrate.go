@@ -1,0 +1,94 @@
+package pgbarrier
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// SQL is sql/triggers.sql, the schema as one idempotent statement, for applications that hand it to
+// a migration tool of their own.
+//
+//go:embed sql/triggers.sql
+var SQL string
+
+// schemaVersion is what this library works with. It rises when a function changes its meaning, not
+// when one is added.
+const schemaVersion = 1
+
+// DB is what *pgxpool.Pool, *pgx.Conn and pgx.Tx have in common.
+type DB interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Migrate installs the schema, or brings it up to this version, in one transaction. It can run at
+// every start, in several processes at once: where nothing is to be done no table is locked. The
+// role must own the schema or, the first time, have CREATE on the database.
+func Migrate(ctx context.Context, db DB) error {
+	if err := requireDB(db); err != nil {
+		return err
+	}
+	if _, err := db.Exec(ctx, SQL); err != nil {
+		return fmt.Errorf("pgbarrier: migrate: %w", err)
+	}
+	return nil
+}
+
+// CheckSchema returns nil if the schema is installed, complete, and of this library's version, and
+// otherwise an [ErrNotMigrated] that says what is the matter. It needs EXECUTE on
+// pgbarrier.version().
+func CheckSchema(ctx context.Context, db DB) error {
+	if err := requireDB(db); err != nil {
+		return err
+	}
+	const doing = "look at the schema"
+	var version int
+	if err := db.QueryRow(ctx, "SELECT pgbarrier.version()").Scan(&version); err != nil {
+		return Explain(doing, err)
+	}
+	if err := requireVersion(version); err != nil {
+		return err
+	}
+	// Without the trigger every wait would still end, but only by polling.
+	var missing *string
+	err := db.QueryRow(ctx, `
+		SELECT string_agg(what, ', ') FROM (VALUES
+			('function check', to_regprocedure('pgbarrier.check(text[])') IS NOT NULL),
+			('function create', to_regprocedure('pgbarrier.create(boolean)') IS NOT NULL),
+			('table horizon', to_regclass('pgbarrier.horizon') IS NOT NULL),
+			('table identity', to_regclass('pgbarrier.identity') IS NOT NULL),
+			('table barrier', to_regclass('pgbarrier.barrier') IS NOT NULL),
+			('trigger announce', EXISTS (SELECT FROM pg_catalog.pg_trigger
+				WHERE tgrelid = to_regclass('pgbarrier.barrier') AND tgname = 'announce' AND tgenabled IN ('O', 'A')))
+		) AS part(what, there) WHERE NOT there`).Scan(&missing)
+	if err != nil {
+		return Explain(doing, err)
+	}
+	if missing != nil {
+		return fmt.Errorf("pgbarrier: %s: %w: it lacks %s", doing, ErrNotMigrated, *missing)
+	}
+	return nil
+}
+
+func requireVersion(version int) error {
+	switch {
+	case version > schemaVersion:
+		return fmt.Errorf("pgbarrier: %w: the database has version %d, this library works with version %d: upgrade the library", ErrNotMigrated, version, schemaVersion)
+	case version < schemaVersion:
+		return fmt.Errorf("pgbarrier: %w: the database has version %d, this library works with version %d", ErrNotMigrated, version, schemaVersion)
+	}
+	return nil
+}
+
+func requireDB(db DB) error {
+	if v := reflect.ValueOf(db); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return errors.New("pgbarrier: the database handle is nil: pass a *pgxpool.Pool, *pgx.Conn or pgx.Tx")
+	}
+	return nil
+}

@@ -1,0 +1,33 @@
+// Package notify creates transaction barriers: it is the producer's side of pgbarrier.
+//
+// Create a barrier in the transaction that makes the changes, put its token into the message, send
+// the message, commit:
+//
+//	tx, err := pool.Begin(ctx)
+//	…
+//	token, err := notify.Create(ctx, tx)
+//	…
+//	err = queue.Publish(ctx, Message{OrderID: id, Barrier: token})
+//	…
+//	err = tx.Commit(ctx)
+//
+// Whoever waits for the token is woken by the commit, and told of an abort. One barrier serves any
+// number of messages of its transaction, to any number of queues and workers; a second one in the
+// same transaction only costs another row. [Queue] creates it in a batch, without a round trip of
+// its own.
+//
+// A barrier created after SAVEPOINT shares the savepoint's fate: when that is rolled back, the
+// barrier has aborted even if the transaction commits. Create the barrier at the level whose changes
+// the message is about.
+//
+// # At commit
+//
+// A deferred trigger sends NOTIFY unless another transaction is just doing so; see sql/triggers.sql.
+// It never makes a commit wait or fail. What a commit does not announce is found by the listeners'
+// check.
+//
+// PREPARE TRANSACTION is refused by PostgreSQL after NOTIFY: create every barrier of such a
+// transaction with [WithoutAnnouncement].
+//
+// The role needs USAGE on schema pgbarrier and EXECUTE on pgbarrier.create(boolean), nothing else.
+package notify

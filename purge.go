@@ -1,0 +1,42 @@
+package pgbarrier
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// purgeBatch bounds how many rows one transaction deletes.
+const purgeBatch = 10_000
+
+// Purge deletes the barriers that were created longer ago than retention and returns how many it
+// deleted. Each batch is a transaction of its own when db is a pool or a connection. While another
+// session purges, Purge leaves it to that one and returns.
+//
+// A wait for a purged barrier ends with [ErrExpired], so retention must outlast the slowest
+// redelivery of a message and the longest transaction. It must be positive; a day or more is usual.
+// The role needs EXECUTE on pgbarrier.purge(interval, integer).
+func Purge(ctx context.Context, db DB, retention time.Duration) (int64, error) {
+	if err := requireDB(db); err != nil {
+		return 0, err
+	}
+	if retention <= 0 {
+		return 0, fmt.Errorf("pgbarrier: purge: retention is %v, it must be longer than zero", retention)
+	}
+	var total int64
+	for {
+		var purged *int64 // null: another session is purging
+		err := db.QueryRow(ctx, "SELECT pgbarrier.purge($1::bigint * interval '1 microsecond', $2::integer)",
+			max(retention.Microseconds(), 1), purgeBatch).Scan(&purged)
+		if err != nil {
+			return total, Explain("purge", err)
+		}
+		if purged == nil {
+			return total, nil
+		}
+		total += *purged
+		if *purged < purgeBatch {
+			return total, nil
+		}
+	}
+}

@@ -1,0 +1,327 @@
+-- +goose Up
+-- +goose StatementBegin
+-- +migrate Up
+-- +migrate StatementBegin
+-- migrate:up
+
+-- The pgbarrier schema, version 1, for PostgreSQL 14 and later.
+--
+-- One statement, so that it is all or nothing under every tool: psql -v ON_ERROR_STOP=1 -f, goose,
+-- golang-migrate, tern, dbmate, sql-migrate, pgbarrier.Migrate. Run it again at any time: what is
+-- already right is left alone (no table or trigger is touched, grants stay), what is missing or
+-- older is repaired. Processes that run it at once take turns.
+--
+-- Nothing is granted to PUBLIC. What applications need:
+--   GRANT USAGE ON SCHEMA pgbarrier TO producer, worker;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.create(boolean) TO producer;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.version(), pgbarrier.check(text[]) TO worker;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.purge(interval, integer) TO whoever purges;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.status(text) TO whoever asks from SQL;
+DO $pgbarrier$
+DECLARE
+	installed integer;
+	new_table boolean;
+BEGIN
+	-- Released at the end of the transaction, whichever tool opened it.
+	PERFORM pg_catalog.pg_advisory_xact_lock(7018962344107663490);
+
+	IF pg_catalog.current_setting('server_version_num')::integer < 140000 THEN
+		RAISE EXCEPTION 'pgbarrier needs PostgreSQL 14 or later, this server is %',
+			pg_catalog.current_setting('server_version');
+	END IF;
+	IF pg_catalog.to_regprocedure('pgbarrier.version()') IS NOT NULL THEN
+		EXECUTE 'SELECT pgbarrier.version()' INTO installed;
+		IF installed > 1 THEN
+			RAISE EXCEPTION 'pgbarrier schema version % is installed, this file is version 1', installed
+				USING HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
+		END IF;
+	END IF;
+
+	IF pg_catalog.to_regnamespace('pgbarrier') IS NULL THEN
+		CREATE SCHEMA pgbarrier;
+	END IF;
+
+	-- One row per barrier, visible exactly when its transaction has committed. xid is the top-level
+	-- transaction's: the row's own xmin would be a subtransaction's under a savepoint.
+	new_table := pg_catalog.to_regclass('pgbarrier.barrier') IS NULL;
+	IF new_table THEN
+		CREATE TABLE pgbarrier.barrier (
+			id  pg_catalog.uuid PRIMARY KEY,
+			xid pg_catalog.xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id()
+		);
+		-- Tokens of an earlier barrier table must not be judged by this one.
+		IF pg_catalog.to_regclass('pgbarrier.identity') IS NOT NULL THEN
+			DROP TABLE pgbarrier.identity;
+		END IF;
+		IF pg_catalog.to_regclass('pgbarrier.horizon') IS NOT NULL THEN
+			DROP TABLE pgbarrier.horizon;
+		END IF;
+	END IF;
+
+	-- What makes this database itself. The one row is never updated: see origin().
+	IF pg_catalog.to_regclass('pgbarrier.identity') IS NULL THEN
+		CREATE TABLE pgbarrier.identity (seed pg_catalog.uuid NOT NULL);
+		CREATE UNIQUE INDEX identity_has_one_row ON pgbarrier.identity ((true));
+		INSERT INTO pgbarrier.identity VALUES (pg_catalog.gen_random_uuid());
+	END IF;
+
+	-- The least id of a barrier that is created at that time.
+	CREATE OR REPLACE FUNCTION pgbarrier.first_id(created timestamptz) RETURNS uuid
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $fn$
+		SELECT encode(overlay('\x00000000000070008000000000000000'::bytea
+			PLACING substring(int8send(greatest(0, floor(extract(epoch FROM created) * 1000))::bigint) FROM 3)
+			FROM 1), 'hex')::uuid
+	$fn$;
+
+	-- Barriers up to and including this id may have been purged; none above it has been. If the
+	-- horizon is lost while barriers are not, anything created until now may have been.
+	IF pg_catalog.to_regclass('pgbarrier.horizon') IS NULL THEN
+		CREATE TABLE pgbarrier.horizon (purged_through pg_catalog.uuid NOT NULL);
+		CREATE UNIQUE INDEX horizon_has_one_row ON pgbarrier.horizon ((true));
+		INSERT INTO pgbarrier.horizon VALUES (
+			CASE WHEN new_table THEN '00000000-0000-0000-0000-000000000000'
+			ELSE pgbarrier.first_id(pg_catalog.clock_timestamp() + '1 second') END);
+	END IF;
+
+	CREATE OR REPLACE FUNCTION pgbarrier.version() RETURNS integer
+	LANGUAGE sql IMMUTABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$ SELECT 1 $fn$;
+
+	-- A token's origin: which database its xid belongs to. Hashed from the random seed and from what
+	-- changes when the seed is copied: a clone (CREATE DATABASE ... TEMPLATE) has another database
+	-- oid, a restored dump another xmin on the row. Physical copies (a promoted standby, pg_upgrade,
+	-- point-in-time recovery) keep all of it, and their xids go on, so their tokens stay good.
+	CREATE OR REPLACE FUNCTION pgbarrier.origin() RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+	AS $fn$
+		SELECT left(encode(sha256(convert_to(concat_ws('/', i.seed, d.oid, i.tableoid::oid, i.xmin), 'UTF8')), 'hex'), 8)
+		FROM pgbarrier.identity i, pg_database d
+		WHERE d.datname = current_database()
+	$fn$;
+
+	-- UUIDv7 of the server's clock: purging by age is then a range of the primary key, and no
+	-- client's clock is trusted. Unguessable: at least 62 bits are strong random.
+	IF pg_catalog.current_setting('server_version_num')::integer >= 180000 THEN
+		CREATE OR REPLACE FUNCTION pgbarrier.new_id() RETURNS uuid
+		LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+		AS $fn$ SELECT uuidv7() $fn$;
+	ELSE
+		-- A random UUIDv4, its first 48 bits replaced by milliseconds, its version nibble 4 made 7.
+		CREATE OR REPLACE FUNCTION pgbarrier.new_id() RETURNS uuid
+		LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+		AS $fn$
+			SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+				PLACING substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+				FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid
+		$fn$;
+	END IF;
+
+	-- create makes a barrier in the current transaction and returns its token. announce => false
+	-- switches announcing off for the whole transaction, as PREPARE TRANSACTION requires; waits on
+	-- its barriers then end by the fallback check.
+	CREATE OR REPLACE FUNCTION pgbarrier.create(announce boolean DEFAULT true) RETURNS text
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	DECLARE
+		token text;
+	BEGIN
+		IF announce IS FALSE THEN
+			PERFORM set_config('pgbarrier.announce', 'off', true);
+		END IF;
+		INSERT INTO pgbarrier.barrier AS b (id) VALUES (pgbarrier.new_id())
+			RETURNING 'pgb1.' || b.id || '.' || b.xid || '.' || pgbarrier.origin() INTO token;
+		RETURN token;
+	END
+	$fn$;
+
+	-- announce sends the id of a barrier to whoever listens, at commit. NOTIFY holds one lock of the
+	-- whole server until the commit is flushed (PreCommit_Notify, commands/async.c), so transactions
+	-- that all announced would commit one after the other. Therefore only one announcement is in
+	-- flight at a time: who does not get the lock commits without one and rides along (listeners
+	-- check whatever they wait for when they hear anything).
+	-- It must not make COMMIT fail: a full notification queue would (before the commit, beyond the
+	-- reach of an exception handler), so a filling queue is left alone; so would a full lock table.
+	CREATE OR REPLACE FUNCTION pgbarrier.announce() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	BEGIN
+		-- Again, because announcing may have been switched off after the row was inserted.
+		IF current_setting('pgbarrier.announce', true) IS NOT DISTINCT FROM 'off' THEN
+			RETURN NULL;
+		END IF;
+		IF pg_try_advisory_xact_lock(7018962344107663491) AND pg_notification_queue_usage() < 0.5 THEN
+			PERFORM pg_notify('pgbarrier', NEW.id::text);
+		END IF;
+		RETURN NULL;
+	EXCEPTION WHEN insufficient_resources THEN
+		RETURN NULL;
+	END
+	$fn$;
+
+	-- Deferred, so that the lock is held for the length of a commit, not of a transaction. A
+	-- constraint trigger cannot be replaced, and dropping one takes an exclusive lock that waits for
+	-- every producer: only done where the trigger is not the right one.
+	IF NOT EXISTS (
+		SELECT FROM pg_catalog.pg_trigger t
+		WHERE t.tgrelid = 'pgbarrier.barrier'::pg_catalog.regclass AND t.tgname = 'announce'
+			AND t.tgfoid = 'pgbarrier.announce()'::pg_catalog.regprocedure
+			AND t.tgdeferrable AND t.tginitdeferred AND t.tgenabled = 'O' AND t.tgqual IS NOT NULL
+	) THEN
+		IF EXISTS (
+			SELECT FROM pg_catalog.pg_trigger t
+			WHERE t.tgrelid = 'pgbarrier.barrier'::pg_catalog.regclass AND t.tgname = 'announce'
+		) THEN
+			DROP TRIGGER announce ON pgbarrier.barrier;
+		END IF;
+		CREATE CONSTRAINT TRIGGER announce AFTER INSERT ON pgbarrier.barrier
+			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+			WHEN (pg_catalog.current_setting('pgbarrier.announce', true) IS DISTINCT FROM 'off')
+			EXECUTE FUNCTION pgbarrier.announce();
+	END IF;
+
+	-- check tells what became of the tokens' transactions: one letter a token, in their order.
+	--   C committed: the updates can be read
+	--   A aborted: they never will be
+	--   P pending: neither is certain yet
+	--   E expired: the transaction has ended, and whether it committed is not known any more
+	--   W of another database
+	--   I no token that this database ever made
+	-- Besides: the schema's version, this database's origin, and the snapshot that was judged by.
+	CREATE OR REPLACE FUNCTION pgbarrier.check(tokens text[],
+		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	-- A plan made while the table was small must not scan it when it has grown.
+	SET enable_seqscan = off
+	AS $fn$
+	DECLARE
+		newest xid8;
+	BEGIN
+		-- On a standby the snapshot shows running transactions as ended (its xip list is empty), so
+		-- "ended and no row" would be a false abort. Being promoted while we look is harmless in
+		-- READ COMMITTED, where the statement below takes its own snapshot after this line. An older
+		-- one may have been taken in recovery; such a transaction is always read-only.
+		IF pg_is_in_recovery() THEN
+			RAISE EXCEPTION 'pgbarrier: this server is a standby, only the primary can tell what became of a transaction'
+				USING ERRCODE = 'read_only_sql_transaction',
+				HINT = 'Connect to the primary, for example with target_session_attrs=read-write.';
+		ELSIF current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
+			AND current_setting('transaction_read_only') = 'on' THEN
+			RAISE EXCEPTION 'pgbarrier: cannot check in a read-only transaction with one snapshot: it may date from before a promotion'
+				USING ERRCODE = 'invalid_transaction_state',
+				HINT = 'Check outside the transaction, in READ COMMITTED, or in a read-write transaction.';
+		END IF;
+		version := pgbarrier.version();
+		origin := pgbarrier.origin();
+
+		-- The row is the only proof of a commit; the xid only tells that nothing more can happen.
+		-- Both are judged by the same snapshot, that of this statement: looked at one after the
+		-- other, a commit in between would read as an abort.
+		WITH now AS MATERIALIZED (
+			SELECT pg_current_snapshot() AS snap, (SELECT purged_through FROM pgbarrier.horizon) AS purged_through
+		), parsed AS (
+			SELECT t.ord, t.token, CASE WHEN t.valid THEN split_part(t.token, '.', 2)::uuid END AS id,
+				CASE WHEN t.valid THEN split_part(t.token, '.', 3)::xid8 END AS xid
+			FROM (SELECT ord, token, coalesce(token ~
+				'^pgb1\.[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.[1-9][0-9]{0,18}\.[0-9a-f]{8}$',
+				false) AS valid FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)) t
+		), judged AS (
+			SELECT t.ord, t.xid, CASE
+				WHEN t.id IS NULL THEN 'I'
+				WHEN right(t.token, 8) <> origin THEN 'W'
+				-- Our own row is there for us, but has not committed.
+				WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
+				WHEN found.xid = t.xid THEN 'C'
+				WHEN found.xid IS NOT NULL THEN 'I'
+				WHEN NOT pg_visible_in_snapshot(t.xid, now.snap) THEN 'P'
+				WHEN t.id > now.purged_through THEN 'A'
+				-- Purged, or rolled back to a savepoint: the same to us, unless all of it aborted.
+				WHEN pg_xact_status(t.xid) = 'aborted' THEN 'A'
+				ELSE 'E' END AS outcome, now.snap
+			FROM parsed t CROSS JOIN now
+			LEFT JOIN LATERAL (SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = t.id OFFSET 0) found ON true
+		)
+		SELECT (SELECT snap::text FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), ''),
+			(SELECT p.xid FROM judged p WHERE p.outcome = 'P' AND p.xid >= pg_snapshot_xmax(p.snap) ORDER BY p.xid DESC LIMIT 1)
+		INTO snapshot, outcomes, newest
+		FROM judged j;
+
+		-- An xid that a crash took before it was flushed has not been handed out yet in this life of
+		-- the server, and pg_xact_status raises "in the future" for it: its transaction is gone. If
+		-- the newest one is not in the future, none is.
+		IF newest IS NOT NULL AND pgbarrier.never_assigned(newest) THEN
+			SELECT string_agg(CASE WHEN substr(outcomes, u.ord::integer, 1) = 'P'
+					AND pgbarrier.never_assigned(split_part(u.token, '.', 3)::xid8)
+				THEN 'A' ELSE substr(outcomes, u.ord::integer, 1) END, '' ORDER BY u.ord)
+			INTO outcomes
+			FROM unnest(tokens) WITH ORDINALITY AS u(token, ord);
+		END IF;
+	END
+	$fn$;
+
+	CREATE OR REPLACE FUNCTION pgbarrier.never_assigned(xid xid8) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	BEGIN
+		PERFORM pg_xact_status(xid);
+		RETURN false;
+	EXCEPTION WHEN invalid_parameter_value THEN
+		RETURN true;
+	END
+	$fn$;
+
+	-- status is check for one token and for people.
+	CREATE OR REPLACE FUNCTION pgbarrier.status(token text) RETURNS text
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$
+		SELECT CASE c.outcomes WHEN 'C' THEN 'committed' WHEN 'A' THEN 'aborted' WHEN 'P' THEN 'pending'
+			WHEN 'E' THEN 'expired' WHEN 'W' THEN 'wrong database' ELSE 'invalid' END
+		FROM pgbarrier.check(ARRAY[token]) c
+	$fn$;
+
+	-- purge deletes up to batch barriers that were created longer ago than retention, oldest first,
+	-- and returns how many; call it again while it returns as many as batch. One session purges at a
+	-- time: to the others it returns null. The horizon moves in the same transaction as the rows go,
+	-- so every check sees a row or the horizon above it.
+	CREATE OR REPLACE FUNCTION pgbarrier.purge(retention interval, batch integer DEFAULT 10000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off
+	AS $fn$
+	DECLARE
+		purged bigint;
+		last   uuid;
+	BEGIN
+		IF retention IS NULL OR retention <= '0' THEN
+			RAISE EXCEPTION 'pgbarrier: retention is %, it must be longer than zero', coalesce(retention::text, 'null')
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Retention must outlast the slowest wait and the longest transaction, for example 7 days.';
+		ELSIF batch IS NULL OR batch < 1 THEN
+			RAISE EXCEPTION 'pgbarrier: batch is %, it must be at least 1', coalesce(batch::text, 'null')
+				USING ERRCODE = 'invalid_parameter_value';
+		END IF;
+		IF NOT pg_try_advisory_xact_lock(7018962344107663492) THEN
+			RETURN NULL;
+		END IF;
+		WITH old AS (
+			SELECT b.id FROM pgbarrier.barrier b
+			WHERE b.id < pgbarrier.first_id(clock_timestamp() - retention)
+			ORDER BY b.id LIMIT batch
+		), gone AS (
+			DELETE FROM pgbarrier.barrier b USING old WHERE b.id = old.id RETURNING b.id
+		)
+		SELECT count(*), (array_agg(gone.id ORDER BY gone.id DESC))[1] INTO purged, last FROM gone;
+		IF purged > 0 THEN
+			UPDATE pgbarrier.horizon SET purged_through = last WHERE purged_through < last;
+		END IF;
+		RETURN purged;
+	END
+	$fn$;
+
+	REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgbarrier FROM PUBLIC;
+	REVOKE ALL ON ALL TABLES IN SCHEMA pgbarrier FROM PUBLIC;
+	REVOKE ALL ON SCHEMA pgbarrier FROM PUBLIC;
+END
+$pgbarrier$;
+
+-- +goose StatementEnd
+-- +migrate StatementEnd
