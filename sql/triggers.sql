@@ -62,6 +62,9 @@ BEGIN
 	IF pg_catalog.to_regclass('pgbarrier.identity') IS NULL THEN
 		CREATE TABLE pgbarrier.identity (seed pg_catalog.uuid NOT NULL);
 		CREATE UNIQUE INDEX identity_has_one_row ON pgbarrier.identity ((true));
+	END IF;
+	-- Also where a dump of the schema alone was restored.
+	IF NOT EXISTS (SELECT FROM pgbarrier.identity) THEN
 		INSERT INTO pgbarrier.identity VALUES (pg_catalog.gen_random_uuid());
 	END IF;
 
@@ -79,6 +82,8 @@ BEGIN
 	IF pg_catalog.to_regclass('pgbarrier.horizon') IS NULL THEN
 		CREATE TABLE pgbarrier.horizon (purged_through pg_catalog.uuid NOT NULL);
 		CREATE UNIQUE INDEX horizon_has_one_row ON pgbarrier.horizon ((true));
+	END IF;
+	IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN
 		INSERT INTO pgbarrier.horizon VALUES (
 			CASE WHEN new_table THEN '00000000-0000-0000-0000-000000000000'
 			ELSE pgbarrier.first_id(pg_catalog.clock_timestamp() + '1 second') END);
@@ -131,6 +136,10 @@ BEGIN
 		END IF;
 		INSERT INTO pgbarrier.barrier AS b (id) VALUES (pgbarrier.new_id())
 			RETURNING 'pgb1.' || b.id || '.' || b.xid || '.' || pgbarrier.origin() INTO token;
+		IF token IS NULL THEN
+			RAISE EXCEPTION 'pgbarrier: this database has no origin, its table pgbarrier.identity is empty'
+				USING ERRCODE = 'undefined_table', HINT = 'Run sql/triggers.sql.';
+		END IF;
 		RETURN token;
 	END
 	$fn$;
@@ -213,13 +222,14 @@ BEGIN
 				HINT = 'Check outside the transaction, in READ COMMITTED, or in a read-write transaction.';
 		END IF;
 		version := pgbarrier.version();
-		origin := pgbarrier.origin();
 
 		-- The row is the only proof of a commit; the xid only tells that nothing more can happen.
 		-- Both are judged by the same snapshot, that of this statement: looked at one after the
-		-- other, a commit in between would read as an abort.
+		-- other, a commit in between would read as an abort. So would a new barrier table between
+		-- the origin, which changes with it, and the row. Without an origin all tokens are foreign.
 		WITH now AS MATERIALIZED (
-			SELECT pg_current_snapshot() AS snap, (SELECT purged_through FROM pgbarrier.horizon) AS purged_through
+			SELECT pg_current_snapshot() AS snap, coalesce(pgbarrier.origin(), '') AS here,
+				(SELECT purged_through FROM pgbarrier.horizon) AS purged_through
 		), parsed AS (
 			SELECT t.ord, t.token, CASE WHEN t.valid THEN split_part(t.token, '.', 2)::uuid END AS id,
 				CASE WHEN t.valid THEN split_part(t.token, '.', 3)::xid8 END AS xid
@@ -229,7 +239,7 @@ BEGIN
 		), judged AS (
 			SELECT t.ord, t.xid, CASE
 				WHEN t.id IS NULL THEN 'I'
-				WHEN right(t.token, 8) <> origin THEN 'W'
+				WHEN right(t.token, 8) <> now.here THEN 'W'
 				-- Our own row is there for us, but has not committed.
 				WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
 				WHEN found.xid = t.xid THEN 'C'
@@ -242,9 +252,9 @@ BEGIN
 			FROM parsed t CROSS JOIN now
 			LEFT JOIN LATERAL (SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = t.id OFFSET 0) found ON true
 		)
-		SELECT (SELECT snap::text FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), ''),
+		SELECT (SELECT snap::text FROM now), (SELECT here FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), ''),
 			(SELECT p.xid FROM judged p WHERE p.outcome = 'P' AND p.xid >= pg_snapshot_xmax(p.snap) ORDER BY p.xid DESC LIMIT 1)
-		INTO snapshot, outcomes, newest
+		INTO snapshot, origin, outcomes, newest
 		FROM judged j;
 
 		-- An xid that a crash took before it was flushed has not been handed out yet in this life of
