@@ -11,6 +11,8 @@
 -- already right is left alone (no table or trigger is touched, grants stay), what is missing or
 -- older is repaired. Processes that run it at once take turns.
 --
+-- No backslashes: in a session with standard_conforming_strings off they would be escapes.
+--
 -- Nothing is granted to PUBLIC. What applications need:
 --   GRANT USAGE ON SCHEMA pgbarrier TO producer, worker;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.create(boolean) TO producer;
@@ -72,7 +74,7 @@ BEGIN
 	CREATE OR REPLACE FUNCTION pgbarrier.first_id(created timestamptz) RETURNS uuid
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 	AS $fn$
-		SELECT encode(overlay('\x00000000000070008000000000000000'::bytea
+		SELECT encode(overlay(decode('00000000000070008000000000000000', 'hex')
 			PLACING substring(int8send(greatest(0, floor(extract(epoch FROM created) * 1000))::bigint) FROM 3)
 			FROM 1), 'hex')::uuid
 	$fn$;
@@ -234,7 +236,7 @@ BEGIN
 			SELECT t.ord, t.token, CASE WHEN t.valid THEN split_part(t.token, '.', 2)::uuid END AS id,
 				CASE WHEN t.valid THEN split_part(t.token, '.', 3)::xid8 END AS xid
 			FROM (SELECT ord, token, coalesce(token ~
-				'^pgb1\.[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.[1-9][0-9]{0,18}\.[0-9a-f]{8}$',
+				'^pgb1[.][0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}[.][1-9][0-9]{0,18}[.][0-9a-f]{8}$',
 				false) AS valid FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)) t
 		), judged AS (
 			SELECT t.ord, t.xid, CASE
