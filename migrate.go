@@ -29,12 +29,17 @@ type DB interface {
 
 // Migrate installs the schema, or brings it up to this version, in one transaction. It can run at
 // every start, in several processes at once: where nothing is to be done no table is locked. The
-// role must own the schema or, the first time, have CREATE on the database.
+// role must own the schema or, the first time, have CREATE on the database. A newer schema is left
+// as it is: [ErrNotMigrated].
 func Migrate(ctx context.Context, db DB) error {
 	if err := requireDB(db); err != nil {
 		return err
 	}
 	if _, err := db.Exec(ctx, SQL); err != nil {
+		var pgErr *pgconn.PgError
+		if errors.As(err, &pgErr) && pgErr.Code == "55000" { // object_not_in_prerequisite_state: a newer version is installed
+			return fmt.Errorf("pgbarrier: migrate: %w (%w)", ErrNotMigrated, err)
+		}
 		return fmt.Errorf("pgbarrier: migrate: %w", err)
 	}
 	return nil

@@ -35,7 +35,8 @@ BEGIN
 		EXECUTE 'SELECT pgbarrier.version()' INTO installed;
 		IF installed > 1 THEN
 			RAISE EXCEPTION 'pgbarrier schema version % is installed, this file is version 1', installed
-				USING HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
+				USING ERRCODE = 'object_not_in_prerequisite_state', -- Migrate knows it by that
+				HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
 		END IF;
 	END IF;
 
