@@ -65,14 +65,14 @@ func CheckSchema(ctx context.Context, db DB) error {
 	err := db.QueryRow(ctx, `
 		SELECT string_agg(what, ', ') FROM (VALUES
 			('function announce', to_regprocedure('pgbarrier.announce()') IS NOT NULL),
-			('function check', to_regprocedure('pgbarrier.check(text[])') IS NOT NULL),
+			('function check', to_regprocedure('pgbarrier.check(pg_catalog.text[])') IS NOT NULL),
 			('function create', to_regprocedure('pgbarrier.create(boolean)') IS NOT NULL),
-			('function first_id', to_regprocedure('pgbarrier.first_id(timestamptz)') IS NOT NULL),
-			('function never_assigned', to_regprocedure('pgbarrier.never_assigned(xid8)') IS NOT NULL),
+			('function first_id', to_regprocedure('pgbarrier.first_id(pg_catalog.timestamptz)') IS NOT NULL),
+			('function never_assigned', to_regprocedure('pgbarrier.never_assigned(pg_catalog.xid8)') IS NOT NULL),
 			('function new_id', to_regprocedure('pgbarrier.new_id()') IS NOT NULL),
 			('function origin', to_regprocedure('pgbarrier.origin()') IS NOT NULL),
 			('function purge', to_regprocedure('pgbarrier.purge(interval,integer)') IS NOT NULL),
-			('function status', to_regprocedure('pgbarrier.status(text)') IS NOT NULL),
+			('function status', to_regprocedure('pgbarrier.status(pg_catalog.text)') IS NOT NULL),
 			('table horizon', to_regclass('pgbarrier.horizon') IS NOT NULL),
 			('table identity', to_regclass('pgbarrier.identity') IS NOT NULL),
 			('table barrier', to_regclass('pgbarrier.barrier') IS NOT NULL),

@@ -23,7 +23,12 @@ DO $pgbarrier$
 DECLARE
 	installed integer;
 	new_table boolean;
+	found_path text := pg_catalog.current_setting('search_path');
 BEGIN
+	-- Whoever migrates is powerful, and may have a schema of others in front. Given back at the end,
+	-- because a migration tool goes on in the same transaction.
+	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
 	-- Released at the end of the transaction, whichever tool opened it.
 	PERFORM pg_catalog.pg_advisory_xact_lock(7018962344107663490);
 
@@ -334,6 +339,8 @@ BEGIN
 	REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgbarrier FROM PUBLIC;
 	REVOKE ALL ON ALL TABLES IN SCHEMA pgbarrier FROM PUBLIC;
 	REVOKE ALL ON SCHEMA pgbarrier FROM PUBLIC;
+
+	PERFORM pg_catalog.set_config('search_path', found_path, true);
 END
 $pgbarrier$;
 
