@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,10 +82,11 @@ func Judge(ctx context.Context, db DB, tokens ...Token) (Judgement, error) {
 
 func decodeJudgement(origin, snapshot, outcomes string, tokens int) (Judgement, error) {
 	var j Judgement
-	if n, err := fmt.Sscanf(origin, "%08x", &j.Origin); n != 1 || err != nil {
+	here, err := strconv.ParseUint(origin, 16, 32)
+	if err != nil || len(origin) != 8 {
 		return j, fmt.Errorf("%w: this database has no origin", ErrNotMigrated)
 	}
-	var err error
+	j.Origin = uint32(here)
 	if j.Snapshot, err = ParseSnapshot(snapshot); err != nil {
 		return j, err
 	}

@@ -29,12 +29,17 @@ type DB interface {
 
 // Migrate installs the schema, or brings it up to this version, in one transaction. It can run at
 // every start, in several processes at once: where nothing is to be done no table is locked. The
-// role must own the schema or, the first time, have CREATE on the database.
+// role must own the schema or, the first time, have CREATE on the database. A newer schema is left
+// as it is: [ErrNotMigrated].
 func Migrate(ctx context.Context, db DB) error {
 	if err := requireDB(db); err != nil {
 		return err
 	}
 	if _, err := db.Exec(ctx, SQL); err != nil {
+		var pgErr *pgconn.PgError
+		if errors.As(err, &pgErr) && pgErr.Code == "55000" { // object_not_in_prerequisite_state: a newer version is installed
+			return fmt.Errorf("pgbarrier: migrate: %w (%w)", ErrNotMigrated, err)
+		}
 		return fmt.Errorf("pgbarrier: migrate: %w", err)
 	}
 	return nil
@@ -59,8 +64,15 @@ func CheckSchema(ctx context.Context, db DB) error {
 	var missing *string
 	err := db.QueryRow(ctx, `
 		SELECT string_agg(what, ', ') FROM (VALUES
-			('function check', to_regprocedure('pgbarrier.check(text[])') IS NOT NULL),
+			('function announce', to_regprocedure('pgbarrier.announce()') IS NOT NULL),
+			('function check', to_regprocedure('pgbarrier.check(pg_catalog.text[])') IS NOT NULL),
 			('function create', to_regprocedure('pgbarrier.create(boolean)') IS NOT NULL),
+			('function first_id', to_regprocedure('pgbarrier.first_id(pg_catalog.timestamptz)') IS NOT NULL),
+			('function never_assigned', to_regprocedure('pgbarrier.never_assigned(pg_catalog.xid8)') IS NOT NULL),
+			('function new_id', to_regprocedure('pgbarrier.new_id()') IS NOT NULL),
+			('function origin', to_regprocedure('pgbarrier.origin()') IS NOT NULL),
+			('function purge', to_regprocedure('pgbarrier.purge(interval,integer)') IS NOT NULL),
+			('function status', to_regprocedure('pgbarrier.status(pg_catalog.text)') IS NOT NULL),
 			('table horizon', to_regclass('pgbarrier.horizon') IS NOT NULL),
 			('table identity', to_regclass('pgbarrier.identity') IS NOT NULL),
 			('table barrier', to_regclass('pgbarrier.barrier') IS NOT NULL),

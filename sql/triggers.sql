@@ -11,6 +11,8 @@
 -- already right is left alone (no table or trigger is touched, grants stay), what is missing or
 -- older is repaired. Processes that run it at once take turns.
 --
+-- No backslashes: in a session with standard_conforming_strings off they would be escapes.
+--
 -- Nothing is granted to PUBLIC. What applications need:
 --   GRANT USAGE ON SCHEMA pgbarrier TO producer, worker;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.create(boolean) TO producer;
@@ -21,7 +23,12 @@ DO $pgbarrier$
 DECLARE
 	installed integer;
 	new_table boolean;
+	found_path text := pg_catalog.current_setting('search_path');
 BEGIN
+	-- Whoever migrates is powerful, and may have a schema of others in front. Given back at the end,
+	-- because a migration tool goes on in the same transaction.
+	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
 	-- Released at the end of the transaction, whichever tool opened it.
 	PERFORM pg_catalog.pg_advisory_xact_lock(7018962344107663490);
 
@@ -33,7 +40,8 @@ BEGIN
 		EXECUTE 'SELECT pgbarrier.version()' INTO installed;
 		IF installed > 1 THEN
 			RAISE EXCEPTION 'pgbarrier schema version % is installed, this file is version 1', installed
-				USING HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
+				USING ERRCODE = 'object_not_in_prerequisite_state', -- Migrate knows it by that
+				HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
 		END IF;
 	END IF;
 
@@ -62,6 +70,9 @@ BEGIN
 	IF pg_catalog.to_regclass('pgbarrier.identity') IS NULL THEN
 		CREATE TABLE pgbarrier.identity (seed bigint NOT NULL);
 		CREATE UNIQUE INDEX identity_has_one_row ON pgbarrier.identity ((true));
+	END IF;
+	-- Also where a dump of the schema alone was restored.
+	IF NOT EXISTS (SELECT FROM pgbarrier.identity) THEN
 		INSERT INTO pgbarrier.identity
 			VALUES (('x' || left(pg_catalog.gen_random_uuid()::text, 8))::bit(32)::bigint);
 	END IF;
@@ -70,7 +81,7 @@ BEGIN
 	CREATE OR REPLACE FUNCTION pgbarrier.first_id(created timestamptz) RETURNS uuid
 	LANGUAGE sql STABLE
 	AS $fn$
-		SELECT encode(overlay('\x00000000000070008000000000000000'::bytea
+		SELECT encode(overlay(decode('00000000000070008000000000000000', 'hex')
 			PLACING substring(int8send(greatest(0, floor(extract(epoch FROM created) * 1000))::bigint) FROM 3)
 			FROM 1), 'hex')::uuid
 	$fn$;
@@ -80,6 +91,8 @@ BEGIN
 	IF pg_catalog.to_regclass('pgbarrier.horizon') IS NULL THEN
 		CREATE TABLE pgbarrier.horizon (purged_through pg_catalog.uuid NOT NULL);
 		CREATE UNIQUE INDEX horizon_has_one_row ON pgbarrier.horizon ((true));
+	END IF;
+	IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN
 		INSERT INTO pgbarrier.horizon VALUES (
 			CASE WHEN new_table THEN '00000000-0000-0000-0000-000000000000'
 			ELSE pgbarrier.first_id(pg_catalog.clock_timestamp() + '1 second') END);
@@ -124,7 +137,7 @@ BEGIN
 
 	CREATE OR REPLACE FUNCTION pgbarrier.token(b pgbarrier.barrier) RETURNS text
 	LANGUAGE sql STABLE
-	AS $fn$ SELECT concat_ws('.', 'pgb1', b.id, b.xid, pgbarrier.origin()) $fn$;
+	AS $fn$ SELECT 'pgb1.' || b.id || '.' || b.xid || '.' || pgbarrier.origin() $fn$;
 
 	-- create makes a barrier in the current transaction and returns its token. announce => false
 	-- switches announcing off for the whole transaction, as PREPARE TRANSACTION requires; waits on
@@ -140,6 +153,10 @@ BEGIN
 		END IF;
 		INSERT INTO pgbarrier.barrier AS b (id) VALUES (pgbarrier.new_id())
 			RETURNING pgbarrier.token(b) INTO token;
+		IF token IS NULL THEN
+			RAISE EXCEPTION 'pgbarrier: this database has no origin, its table pgbarrier.identity is empty'
+				USING ERRCODE = 'undefined_table', HINT = 'Run sql/triggers.sql.';
+		END IF;
 		RETURN token;
 	END
 	$fn$;
@@ -200,8 +217,8 @@ BEGIN
 	CREATE OR REPLACE FUNCTION pgbarrier.check(tokens text[],
 		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	-- A plan made while the table was small must not scan it when it has grown. The price that
-	-- enable_seqscan puts on the one-row tables would set off a useless JIT compilation.
+	-- A plan made while the table was small must not scan it when it has grown. The one-row tables are
+	-- scanned all the same, at a cost that would (before PostgreSQL 18) have every call compiled.
 	SET enable_seqscan = off SET jit = off
 	AS $fn$
 	DECLARE
@@ -222,30 +239,30 @@ BEGIN
 				HINT = 'Check outside the transaction, in READ COMMITTED, or in a read-write transaction.';
 		END IF;
 		version := pgbarrier.version();
-		origin := pgbarrier.origin();
 
 		-- The row is the only proof of a commit; the xid only tells that nothing more can happen.
 		-- Both are judged by the same snapshot, that of this statement: looked at one after the
-		-- other, a commit in between would read as an abort.
+		-- other, a commit in between would read as an abort. So would a new barrier table between
+		-- the origin, which changes with it, and the row. Without an origin all tokens are foreign.
 		WITH now AS MATERIALIZED (
-			SELECT pg_current_snapshot() AS snap, (SELECT purged_through FROM pgbarrier.horizon) AS purged_through
+			SELECT pg_current_snapshot() AS snap, coalesce(pgbarrier.origin(), '') AS here,
+				(SELECT purged_through FROM pgbarrier.horizon) AS purged_through
 		), split AS MATERIALIZED (
 			-- Faster than a regular expression: where the hyphens and dots are, that all else is
 			-- hexadecimal, and that the xid is a decimal bigint.
 			SELECT ord, token, split_part(token, '.', 2) AS id, split_part(token, '.', 3) AS xid,
 				coalesce(token LIKE 'pgb1.________-____-7___-____-____________.%.________'
-					AND translate(token, '0123456789abcdef', '') = 'pg.----..', false) AS shaped
+					AND translate(token, '0123456789abcdef', '') = 'pg.----..'
+					AND translate(split_part(token, '.', 3), '0123456789', '') = ''
+					AND split_part(token, '.', 3) NOT LIKE '0%'
+					AND length(split_part(token, '.', 3)) BETWEEN 1 AND 19, false) AS valid
 			FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)
 		), parsed AS MATERIALIZED (
-			SELECT ord, token, id::uuid, xid::xid8 FROM split
-			WHERE shaped AND translate(xid, '0123456789', '') = '' AND xid NOT LIKE '0%' AND length(xid) BETWEEN 1 AND 19
-			UNION ALL
-			SELECT ord, NULL, NULL, NULL FROM split
-			WHERE NOT (shaped AND translate(xid, '0123456789', '') = '' AND xid NOT LIKE '0%' AND length(xid) BETWEEN 1 AND 19)
+			SELECT ord, token, CASE WHEN valid THEN id::uuid END AS id, CASE WHEN valid THEN xid::xid8 END AS xid FROM split
 		), judged AS (
 			SELECT t.ord, t.xid, CASE
 				WHEN t.id IS NULL THEN 'I'
-				WHEN right(t.token, 8) <> origin THEN 'W'
+				WHEN right(t.token, 8) <> now.here THEN 'W'
 				-- Our own row is there for us, but has not committed.
 				WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
 				WHEN found.xid = t.xid THEN 'C'
@@ -258,9 +275,9 @@ BEGIN
 			FROM parsed t CROSS JOIN now
 			LEFT JOIN LATERAL (SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = t.id OFFSET 0) found ON true
 		)
-		SELECT (SELECT snap::text FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), ''),
+		SELECT (SELECT snap::text FROM now), (SELECT here FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), ''),
 			(SELECT p.xid FROM judged p WHERE p.outcome = 'P' AND p.xid >= pg_snapshot_xmax(p.snap) ORDER BY p.xid DESC LIMIT 1)
-		INTO snapshot, outcomes, newest
+		INTO snapshot, origin, outcomes, newest
 		FROM judged j;
 
 		-- An xid that a crash took before it was flushed has not been handed out yet in this life of
@@ -337,6 +354,8 @@ BEGIN
 	REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgbarrier FROM PUBLIC;
 	REVOKE ALL ON ALL TABLES IN SCHEMA pgbarrier FROM PUBLIC;
 	REVOKE ALL ON SCHEMA pgbarrier FROM PUBLIC;
+
+	PERFORM pg_catalog.set_config('search_path', found_path, true);
 END
 $pgbarrier$;
 

@@ -1,0 +1,10 @@
+// Package integration holds the promises of pgbarrier as tests against a real PostgreSQL.
+//
+// Each test is named after the promise that it keeps. They run on the server that package devpg
+// finds, so DEVPG_BINDIR or DEVPG_MAJOR chooses PostgreSQL's major version:
+//
+//	DEVPG_BINDIR=/usr/lib/postgresql/16/bin go test -race ./integration_test/...
+//
+// One server is shared; every test has a fresh database on it. Tests that crash, restart or
+// replicate a server start their own. None is ever skipped. psql must be installed.
+package integration

@@ -1,0 +1,252 @@
+package integration_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/notify"
+)
+
+func TestProcessesThatMigrateAtOnceAllSucceed(t *testing.T) {
+	t.Parallel()
+	pool := emptyDatabase(t)
+	const processes = 12
+	conns := make([]*pgx.Conn, processes)
+	for i := range conns {
+		conns[i] = connect(t, pool)
+	}
+	errs := make(chan error)
+	for i, conn := range conns {
+		go func() {
+			if i%4 == 0 {
+				errs <- psql(t, pool, "-f", "../sql/triggers.sql")
+				return
+			}
+			errs <- pgbarrier.Migrate(t.Context(), conn)
+		}()
+	}
+	for range processes {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	want(t, pool, pgbarrier.Committed, committed(t, pool))
+}
+
+func TestAnOlderSchemaBecomesACurrentOneAndKeepsItsGrants(t *testing.T) {
+	t.Parallel()
+	pool := emptyDatabase(t)
+	older, err := os.ReadFile("testdata/older.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, pool, string(older))
+	role := newRole(t, pool)
+	execute(t, pool, "GRANT USAGE ON SCHEMA pgbarrier TO "+role+"; GRANT EXECUTE ON FUNCTION pgbarrier.create(boolean) TO "+role)
+	wantErr(t, "CheckSchema", pgbarrier.CheckSchema(t.Context(), pool), pgbarrier.ErrNotMigrated)
+
+	migrate(t, pool)
+	if err := pgbarrier.CheckSchema(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	want(t, pool, pgbarrier.Committed, committed(t, as(t, pool, role)))
+	if deferred := query[bool](t, pool, "SELECT tginitdeferred FROM pg_trigger WHERE tgname = 'announce'"); !deferred {
+		t.Error("the older trigger is still there")
+	}
+	// The older trigger announced at once, which PREPARE TRANSACTION refuses.
+	tx := begin(t, pool)
+	token := create(t, tx, notify.WithoutAnnouncement())
+	execute(t, tx, "PREPARE TRANSACTION 'upgraded'")
+	execute(t, pool, "COMMIT PREPARED 'upgraded'")
+	want(t, pool, pgbarrier.Committed, token)
+}
+
+// Whatever is missing, CheckSchema names it and Migrate puts it back. What was certain about an
+// older token either stays so, or the token becomes one of another database: it is never a false
+// abort.
+func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
+	for _, test := range []struct {
+		drop, named string
+		after       pgbarrier.Status // of a committed token, after the repair
+	}{
+		{"FUNCTION pgbarrier.version()", "version", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.origin()", "function origin", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.new_id()", "function new_id", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.first_id(timestamptz)", "function first_id", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.create(boolean)", "function create", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.announce() CASCADE", "function announce", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.check(text[])", "function check", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.never_assigned(xid8)", "function never_assigned", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.status(text)", "function status", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.purge(interval, integer)", "function purge", pgbarrier.Committed},
+		{"TRIGGER announce ON pgbarrier.barrier", "trigger announce", pgbarrier.Committed},
+		{"TABLE pgbarrier.horizon", "table horizon", pgbarrier.Committed},
+		{"TABLE pgbarrier.identity", "table identity", pgbarrier.WrongDatabase},
+		{"TABLE pgbarrier.barrier", "table barrier", pgbarrier.WrongDatabase},
+		{"SCHEMA pgbarrier CASCADE", "pgbarrier migrate", pgbarrier.WrongDatabase},
+	} {
+		t.Run(strings.Fields(test.drop)[0]+" "+test.named, func(t *testing.T) {
+			t.Parallel()
+			pool := migratedDatabase(t)
+			token, lost := committed(t, pool), lostAtSavepoint(t, pool)
+			execute(t, pool, "SET client_min_messages = warning; DROP "+test.drop)
+
+			err := pgbarrier.CheckSchema(t.Context(), pool)
+			wantErr(t, "CheckSchema", err, pgbarrier.ErrNotMigrated)
+			if !strings.Contains(err.Error(), test.named) {
+				t.Errorf("%q does not name %s", err, test.named)
+			}
+			migrate(t, pool)
+			if err := pgbarrier.CheckSchema(t.Context(), pool); err != nil {
+				t.Fatal(err)
+			}
+			want(t, pool, test.after, token)
+			switch test.named {
+			case "table horizon": // what was purged is not known any more
+				want(t, pool, pgbarrier.Expired, lost)
+			default:
+				if test.after == pgbarrier.Committed {
+					want(t, pool, pgbarrier.Aborted, lost)
+				}
+			}
+			want(t, pool, pgbarrier.Committed, committed(t, pool))
+		})
+	}
+}
+
+func TestADisabledTriggerIsNamedAndRepaired(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	execute(t, pool, "ALTER TABLE pgbarrier.barrier DISABLE TRIGGER announce")
+	err := pgbarrier.CheckSchema(t.Context(), pool)
+	wantErr(t, "CheckSchema", err, pgbarrier.ErrNotMigrated)
+	migrate(t, pool)
+	if err := pgbarrier.CheckSchema(t.Context(), pool); err != nil {
+		t.Error(err)
+	}
+}
+
+// A dump of the schema alone (pg_dump --schema-only, Rails' structure.sql) brings the one-row tables
+// without their row.
+func TestASchemaRestoredWithoutItsRowsIsNoticedAndRepaired(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	token := committed(t, pool)
+	execute(t, pool, "TRUNCATE pgbarrier.barrier, pgbarrier.identity, pgbarrier.horizon")
+
+	tx := begin(t, pool)
+	_, err := notify.Create(t.Context(), tx)
+	wantErr(t, "Create", err, pgbarrier.ErrNotMigrated)
+	rollback(t, tx)
+	_, err = pgbarrier.Check(t.Context(), pool, token)
+	wantErr(t, "Check", err, pgbarrier.ErrNotMigrated)
+
+	migrate(t, pool)
+	want(t, pool, pgbarrier.WrongDatabase, token)
+	want(t, pool, pgbarrier.Committed, committed(t, pool))
+}
+
+func TestANewerSchemaIsRefused(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	token := committed(t, pool)
+	execute(t, pool, "CREATE OR REPLACE FUNCTION pgbarrier.version() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 2'")
+
+	_, err := pgbarrier.Check(t.Context(), pool, token)
+	wantErr(t, "Check", err, pgbarrier.ErrNotMigrated)
+	wantErr(t, "Poll", pgbarrier.Poll(t.Context(), pool, token), pgbarrier.ErrNotMigrated)
+	wantErr(t, "CheckSchema", pgbarrier.CheckSchema(t.Context(), pool), pgbarrier.ErrNotMigrated)
+	wantErr(t, "Migrate", pgbarrier.Migrate(t.Context(), pool), pgbarrier.ErrNotMigrated)
+	if err := psql(t, pool, "-f", "../sql/triggers.sql"); err == nil || !strings.Contains(err.Error(), "version 2 is installed") {
+		t.Errorf("psql: %v", err)
+	}
+	if version := query[int](t, pool, "SELECT pgbarrier.version()"); version != 2 {
+		t.Errorf("the version is %d after that", version)
+	}
+}
+
+func TestWithoutTheSchemaEveryCallNamesTheCommandThatInstallsIt(t *testing.T) {
+	t.Parallel()
+	pool := emptyDatabase(t)
+	token := pgbarrier.Token{ID: [16]byte{6: 0x70, 8: 0x80}, XID: 1}
+	tx := begin(t, pool)
+	_, createErr := notify.Create(t.Context(), tx)
+	_, checkErr := pgbarrier.Check(t.Context(), pool, token)
+	_, purgeErr := pgbarrier.Purge(t.Context(), pool, time.Hour)
+	for what, err := range map[string]error{
+		"Create": createErr, "Check": checkErr, "Purge": purgeErr,
+		"CheckSchema": pgbarrier.CheckSchema(t.Context(), pool),
+		"Poll":        pgbarrier.Poll(t.Context(), pool, token),
+	} {
+		wantErr(t, what, err, pgbarrier.ErrNotMigrated)
+		if !strings.Contains(err.Error(), "pgbarrier migrate") {
+			t.Errorf("%s: %q does not name the command", what, err)
+		}
+	}
+}
+
+// A migration at every start of every process must not wait for producers, nor they for it.
+func TestMigratingAgainLocksNoTable(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	producer := begin(t, pool)
+	token := create(t, producer)
+	execute(t, producer, "LOCK TABLE pgbarrier.barrier, pgbarrier.identity, pgbarrier.horizon IN ROW EXCLUSIVE MODE")
+
+	tx := begin(t, pool)
+	execute(t, tx, "SET LOCAL lock_timeout = '5s'")
+	migrate(t, tx)
+	if locks := query[*string](t, tx, `
+		SELECT string_agg(c.relname || ' ' || l.mode, ', ') FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+		WHERE l.pid = pg_backend_pid() AND c.relnamespace = 'pgbarrier'::regnamespace AND l.mode <> 'AccessShareLock'`); locks != nil {
+		t.Errorf("migrating again locked %s", *locks)
+	}
+	// Producers and workers go on while the migration's transaction is open.
+	execute(t, producer, "SET LOCAL lock_timeout = '5s'")
+	create(t, producer)
+	commit(t, producer)
+	want(t, pool, pgbarrier.Committed, token)
+	commit(t, tx)
+}
+
+func TestMigratingSaysNothing(t *testing.T) {
+	t.Parallel()
+	empty := emptyDatabase(t)
+	var said []string
+	pool := open(t, empty.Config().ConnString(), func(c *pgxpool.Config) {
+		c.MaxConns = 1
+		c.ConnConfig.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { said = append(said, n.Message) }
+	})
+	migrate(t, pool)
+	migrate(t, pool)
+	committed(t, pool)
+	if len(said) > 0 {
+		t.Errorf("it said %q", said)
+	}
+}
+
+func TestMigratingLeavesNothingBehindWhenItFails(t *testing.T) {
+	t.Parallel()
+	pool := emptyDatabase(t)
+	role := newRole(t, pool)
+	err := pgbarrier.Migrate(t.Context(), as(t, pool, role))
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) || pgErr.Code != "42501" {
+		t.Errorf("a role that may not create a schema got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantErr(t, "Migrate", pgbarrier.Migrate(ctx, pool), context.Canceled)
+	if n := query[int](t, pool, "SELECT count(*) FROM pg_namespace WHERE nspname = 'pgbarrier'"); n != 0 {
+		t.Error("the schema is there")
+	}
+}
