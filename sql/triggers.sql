@@ -135,9 +135,9 @@ BEGIN
 		$fn$;
 	END IF;
 
-	CREATE OR REPLACE FUNCTION pgbarrier.token(b pgbarrier.barrier) RETURNS text
+	CREATE OR REPLACE FUNCTION pgbarrier.token(id uuid, xid xid8) RETURNS text
 	LANGUAGE sql STABLE
-	AS $fn$ SELECT 'pgb1.' || b.id || '.' || b.xid || '.' || pgbarrier.origin() $fn$;
+	AS $fn$ SELECT 'pgb1.' || id || '.' || xid || '.' || pgbarrier.origin() $fn$;
 
 	-- create makes a barrier in the current transaction and returns its token. announce => false
 	-- switches announcing off for the whole transaction, as PREPARE TRANSACTION requires; waits on
@@ -152,7 +152,7 @@ BEGIN
 			PERFORM set_config('pgbarrier.announce', 'off', true);
 		END IF;
 		INSERT INTO pgbarrier.barrier AS b (id) VALUES (pgbarrier.new_id())
-			RETURNING pgbarrier.token(b) INTO token;
+			RETURNING pgbarrier.token(b.id, b.xid) INTO token;
 		IF token IS NULL THEN
 			RAISE EXCEPTION 'pgbarrier: this database has no origin, its table pgbarrier.identity is empty'
 				USING ERRCODE = 'undefined_table', HINT = 'Run sql/triggers.sql.';
@@ -177,7 +177,7 @@ BEGIN
 			RETURN NULL;
 		END IF;
 		IF pg_try_advisory_xact_lock(7018962344107663491) AND pg_notification_queue_usage() < 0.5 THEN
-			PERFORM pg_notify('pgbarrier', pgbarrier.token(NEW));
+			PERFORM pg_notify('pgbarrier', pgbarrier.token(NEW.id, NEW.xid));
 		END IF;
 		RETURN NULL;
 	EXCEPTION WHEN insufficient_resources THEN
