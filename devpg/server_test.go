@@ -2,9 +2,11 @@ package devpg
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,7 +180,7 @@ func serverLife(t *testing.T, c Config) {
 		if err == nil {
 			t.Fatal("no error")
 		}
-		if want := "nonsense"; !contains(err, want) {
+		if want := "nonsense"; !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not show the server's log (%q):\n%v", want, err)
 		}
 		must(t, s.RestartWith(ctx, map[string]string{"wal_level": "replica"}))
@@ -262,7 +264,7 @@ func serverLife(t *testing.T, c Config) {
 		"Crash":   s.Crash(ctx),
 		"Promote": s.Promote(ctx),
 	} {
-		if !isClosed(err) {
+		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%s after Close: %v", name, err)
 		}
 	}
