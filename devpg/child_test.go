@@ -20,6 +20,13 @@ const childVar = "DEVPG_TEST_CHILD"
 
 func child() {
 	ctx := context.Background()
+	if os.Getenv(childVar) == "die in initdb" {
+		die := writerFunc(func([]byte) (int, error) {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		})
+		Start(ctx, Config{Source: SourceLocal, Log: die})
+	}
 	s, err := Start(ctx, Config{Source: os.Getenv(childVar)})
 	if err != nil {
 		fmt.Println("error", err)
@@ -55,7 +62,7 @@ func startVictim(t *testing.T, source string) *victim {
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	t.Cleanup(func() { cmd.Process.Kill() })
+	t.Cleanup(func() { cmd.Process.Kill() }) // does nothing to an ended one
 	r := bufio.NewReader(out)
 	line, err := r.ReadString('\n')
 	words := strings.Fields(line)
@@ -118,6 +125,26 @@ func TestNothingOutlivesTheProcess(t *testing.T) {
 			v.cmd.Wait()
 			v.mustLeaveNothing(t)
 		})
+	}
+}
+
+func TestNothingOutlivesAProcessKilledInStart(t *testing.T) {
+	dir := openTempDir(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childVar+"=die in initdb", "TMPDIR="+dir)
+	err := cmd.Run()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		t.Fatalf("the child was to be killed: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Fatalf("the child was to be killed in the middle of initdb: %v, %v", left, err)
+	}
+	eventually(t, "no files left", func() bool {
+		left, err := os.ReadDir(dir)
+		return err == nil && len(left) == 0
+	})
+	if found := processesIn(t, []string{dir}); len(found) > 0 {
+		t.Errorf("left running: %v", found)
 	}
 }
 
