@@ -165,7 +165,10 @@ func serverLife(t *testing.T, c Config) {
 
 	t.Run("a restart takes further settings and keeps the old", func(t *testing.T) {
 		took := stopwatch(t)
+		read := make(chan string)
+		go func() { read <- s.URL() }() // while the server restarts: for the race detector
 		must(t, s.RestartWith(ctx, map[string]string{"commit_siblings": "9"}))
+		<-read
 		took("RestartWith")
 		if d, n := query[string](t, url, "show commit_delay"), query[string](t, url, "show commit_siblings"); d != "7" || n != "9" {
 			t.Errorf("commit_delay = %s, commit_siblings = %s", d, n)
