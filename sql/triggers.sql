@@ -243,7 +243,8 @@ BEGIN
 				CASE WHEN t.valid THEN split_part(t.token, '.', 3)::xid8 END AS xid
 			FROM (SELECT ord, token, coalesce(token ~
 				'^pgb1[.][0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}[.][1-9][0-9]{0,18}[.][0-9a-f]{8}$',
-				false) AS valid FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)) t
+				false) AS valid FROM unnest(tokens) WITH ORDINALITY AS u(token, ord) OFFSET 0) t
+			OFFSET 0 -- both: match and cast once a token, not in every expression that uses the result
 		), judged AS (
 			SELECT t.ord, t.xid, CASE
 				WHEN t.id IS NULL THEN 'I'
