@@ -263,6 +263,9 @@ BEGIN
 			SELECT t.ord, t.xid, CASE
 				WHEN t.id IS NULL THEN 'I'
 				WHEN right(t.token, 8) <> now.here THEN 'W'
+				-- Never handed out, in any epoch (FirstNormalTransactionId). pg_xact_status has an answer
+				-- for these though they are in the future, which would hide that others are, see below.
+				WHEN split_part(t.token, '.', 3)::numeric % 4294967296 < 3 THEN 'I'
 				-- Our own row is there for us, but has not committed.
 				WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
 				WHEN found.xid = t.xid THEN 'C'

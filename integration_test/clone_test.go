@@ -1,0 +1,156 @@
+package integration_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+// tokensOfEveryKind are committed, aborted, and pending ones.
+func tokensOfEveryKind(t *testing.T, pool *pgxpool.Pool) []pgbarrier.Token {
+	t.Helper()
+	tx := begin(t, pool)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	return []pgbarrier.Token{committed(t, pool), aborted(t, pool), lostAtSavepoint(t, pool), create(t, tx)}
+}
+
+func TestTokensAreForeignInADatabaseCopiedByTemplate(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	tokens := tokensOfEveryKind(t, pool)[:3]
+	url, name := pool.Config().ConnString(), pool.Config().ConnConfig.Database
+	pool.Reset() // a template must have no sessions
+	admin, err := pgx.Connect(t.Context(), server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Close(context.Background()) })
+	execute(t, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+	eventually(t, "the template has no sessions", func() bool {
+		_, err := admin.Exec(t.Context(), "CREATE DATABASE "+name+"_copy TEMPLATE "+name)
+		return err == nil
+	})
+	t.Cleanup(func() { _, _ = admin.Exec(context.Background(), "DROP DATABASE "+name+"_copy WITH (FORCE)") })
+
+	copied := open(t, strings.Replace(url, name, name+"_copy", 1))
+	want(t, copied, pgbarrier.WrongDatabase, tokens...)
+	wantErr(t, "Poll", pgbarrier.Poll(t.Context(), copied, tokens[1]), pgbarrier.ErrWrongDatabase)
+	own := committed(t, copied)
+	want(t, copied, pgbarrier.Committed, own)
+	again := open(t, url)
+	want(t, again, pgbarrier.WrongDatabase, own)
+	want(t, again, pgbarrier.Committed, tokens[0])
+}
+
+// What pg_dump and pg_restore do with the data: the rows are the same, also the seed.
+func TestTokensAreForeignInADatabaseWithCopiedRows(t *testing.T) {
+	t.Parallel()
+	pool, copied := migratedDatabase(t), migratedDatabase(t)
+	tokens := tokensOfEveryKind(t, pool)
+	for _, table := range []string{"pgbarrier.barrier", "pgbarrier.identity", "pgbarrier.horizon"} {
+		execute(t, copied, "TRUNCATE "+table)
+		var rows bytes.Buffer
+		if _, err := connect(t, pool).PgConn().CopyTo(t.Context(), &rows, "COPY "+table+" TO STDOUT"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := connect(t, copied).PgConn().CopyFrom(t.Context(), &rows, "COPY "+table+" FROM STDIN"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, copied, pgbarrier.WrongDatabase, tokens...)
+	want(t, copied, pgbarrier.Committed, committed(t, copied))
+
+	// Restored over the database itself, the xids would still be right; but who can tell.
+	execute(t, pool, "CREATE TEMP TABLE saved AS SELECT * FROM pgbarrier.identity; DELETE FROM pgbarrier.identity; INSERT INTO pgbarrier.identity SELECT * FROM saved")
+	want(t, pool, pgbarrier.WrongDatabase, tokens...)
+}
+
+func TestTokensAreForeignInARestoredDump(t *testing.T) {
+	t.Parallel()
+	pool, restored := migratedDatabase(t), emptyDatabase(t)
+	tokens := tokensOfEveryKind(t, pool)
+	dump := exec.CommandContext(t.Context(), "pg_dump", "--no-owner", "-d", pool.Config().ConnString())
+	var script, problem bytes.Buffer
+	dump.Stdout, dump.Stderr = &script, &problem
+	if err := dump.Run(); err != nil {
+		// Not a promise of ours: pg_dump does not read a server newer than itself. Copied rows, above, are.
+		t.Logf("this machine's pg_dump cannot dump this server (%v: %s)", err, problem.String())
+		return
+	}
+	file := filepath.Join(t.TempDir(), "dump.sql")
+	if err := os.WriteFile(file, script.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := psql(t, restored, "-o", os.DevNull, "-f", file); err != nil {
+		t.Fatal(err)
+	}
+	want(t, restored, pgbarrier.WrongDatabase, tokens...)
+	migrate(t, restored)
+	want(t, restored, pgbarrier.WrongDatabase, tokens...)
+	want(t, restored, pgbarrier.Committed, committed(t, restored))
+}
+
+// Maintenance must not make foreign tokens of a database's own.
+func TestTheOriginOutlivesMaintenance(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	good, bad := committed(t, pool), aborted(t, pool)
+	for _, sql := range []string{
+		"VACUUM FREEZE pgbarrier.identity",
+		"VACUUM FULL pgbarrier.identity",
+		"VACUUM FULL FREEZE pgbarrier.identity",
+		"CLUSTER pgbarrier.identity USING identity_has_one_row",
+		"REINDEX TABLE pgbarrier.identity",
+		"VACUUM FULL FREEZE pgbarrier.barrier",
+		"VACUUM FULL pgbarrier.horizon",
+		"VACUUM FREEZE",
+		"ANALYZE",
+		"ALTER TABLE pgbarrier.identity SET LOGGED",
+	} {
+		if strings.HasPrefix(sql, "CLUSTER") { // an index on an expression is fine, a partial one is not
+			if _, err := pool.Exec(t.Context(), sql); err != nil {
+				t.Logf("%s: %v", sql, err)
+			}
+		} else {
+			execute(t, pool, sql)
+		}
+		want(t, pool, pgbarrier.Committed, good)
+		want(t, pool, pgbarrier.Aborted, bad)
+	}
+	if again := committed(t, pool); again.Origin != good.Origin {
+		t.Errorf("the origin was %08x and is %08x", good.Origin, again.Origin)
+	}
+}
+
+func TestTheOriginOutlivesARenamedDatabase(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	token := committed(t, pool)
+	url, name := pool.Config().ConnString(), pool.Config().ConnConfig.Database
+	admin, err := pgx.Connect(t.Context(), server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Close(context.Background()) })
+	pool.Close()
+	rename := func(from, to string) {
+		eventually(t, from+" is renamed", func() bool {
+			_, err := admin.Exec(t.Context(), "ALTER DATABASE "+from+" RENAME TO "+to)
+			return err == nil
+		})
+	}
+	rename(name, name+"_renamed")
+	renamed := open(t, strings.Replace(url, name, name+"_renamed", 1))
+	want(t, renamed, pgbarrier.Committed, token)
+	renamed.Close()
+	rename(name+"_renamed", name)
+}

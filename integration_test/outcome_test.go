@@ -1,0 +1,219 @@
+package integration_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+var (
+	readCommitted  = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
+	repeatableRead = pgx.TxOptions{IsoLevel: pgx.RepeatableRead}
+	serializable   = pgx.TxOptions{IsoLevel: pgx.Serializable}
+)
+
+func TestABarrierSharesItsTransactionsFateAtEveryIsolationLevel(t *testing.T) {
+	for _, options := range []pgx.TxOptions{readCommitted, repeatableRead, serializable} {
+		t.Run(string(options.IsoLevel), func(t *testing.T) {
+			t.Parallel()
+			pool := migratedDatabase(t)
+			execute(t, pool, "CREATE TABLE orders (id integer)")
+			tx1, tx2 := begin(t, pool, options), begin(t, pool, options)
+			execute(t, tx1, "INSERT INTO orders VALUES (1)")
+			good, second, bad := create(t, tx1), create(t, tx1), create(t, tx2)
+			want(t, pool, pgbarrier.Pending, good, second, bad)
+			want(t, tx1, pgbarrier.Pending, good, second, bad)
+			commit(t, tx1)
+			rollback(t, tx2)
+			want(t, pool, pgbarrier.Committed, good, second)
+			want(t, pool, pgbarrier.Aborted, bad)
+			if query[int](t, pool, "SELECT count(*) FROM orders") != 1 {
+				t.Error("committed, and the update cannot be read")
+			}
+		})
+	}
+}
+
+func TestTheBarrierOfAKilledProducerIsAborted(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	producer := connect(t, pool)
+	tx := begin(t, producer)
+	token := create(t, tx)
+	execute(t, pool, "SELECT pg_terminate_backend($1)", producer.PgConn().PID())
+	wantErr(t, "Poll", pgbarrier.Poll(t.Context(), pool, token), pgbarrier.ErrAborted)
+	if err := tx.Commit(t.Context()); err == nil {
+		t.Error("COMMIT went through on a killed connection")
+	}
+	want(t, pool, pgbarrier.Aborted, token)
+}
+
+func TestTheBarrierOfALostConnectionIsAborted(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	producer := connect(t, pool)
+	token := create(t, begin(t, producer))
+	_ = producer.PgConn().Conn().Close() // without a Terminate message
+	wantErr(t, "Poll", pgbarrier.Poll(t.Context(), pool, token), pgbarrier.ErrAborted)
+}
+
+func TestTheBarrierOfAFailedTransactionIsAborted(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	tx := begin(t, pool)
+	token := create(t, tx)
+	if _, err := tx.Exec(t.Context(), "SELECT 1/0"); err == nil {
+		t.Fatal("dividing by zero went well")
+	}
+	// The transaction has failed already, but it has not ended: its xid counts as aborted.
+	wantErr(t, "COMMIT", tx.Commit(t.Context()), pgx.ErrTxCommitRollback)
+	want(t, pool, pgbarrier.Aborted, token)
+}
+
+// A deferred constraint fails the transaction at the last moment, in COMMIT, where the announcement
+// is made as well.
+func TestTheBarrierOfATransactionThatFailsAtCommitIsAborted(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	execute(t, pool, "CREATE TABLE a (id integer UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+	listener := listen(t, pool)
+	for _, order := range []string{"barrier first", "barrier last"} {
+		tx := begin(t, pool)
+		var token pgbarrier.Token
+		if order == "barrier first" {
+			token = create(t, tx)
+		}
+		execute(t, tx, "INSERT INTO a VALUES (1), (1)")
+		if order == "barrier last" {
+			token = create(t, tx)
+		}
+		if err := tx.Commit(t.Context()); err == nil {
+			t.Fatal("COMMIT went well")
+		}
+		want(t, pool, pgbarrier.Aborted, token)
+	}
+	if heard := hear(t, pool, listener); len(heard) > 0 {
+		t.Errorf("heard %q of transactions that failed", heard)
+	}
+}
+
+func TestABarrierSharesItsSavepointsFate(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	tx := begin(t, pool)
+	before := create(t, tx)
+	execute(t, tx, "SAVEPOINT a")
+	released := create(t, tx)
+	execute(t, tx, "SAVEPOINT b")
+	nested := create(t, tx)
+	execute(t, tx, "SAVEPOINT c")
+	lost := create(t, tx)
+	execute(t, tx, "RELEASE SAVEPOINT c")
+	lostAfterRelease := create(t, tx)
+	execute(t, tx, "ROLLBACK TO SAVEPOINT b")
+	again := create(t, tx)
+	execute(t, tx, "RELEASE SAVEPOINT a")
+	execute(t, tx, "SAVEPOINT d")
+	onlyLost := create(t, tx)
+	execute(t, tx, "ROLLBACK TO SAVEPOINT d")
+	after := create(t, tx)
+	want(t, pool, pgbarrier.Pending, before, released, nested, lost, lostAfterRelease, again, onlyLost, after)
+	for _, token := range []pgbarrier.Token{released, lost, after} {
+		if token.XID != before.XID {
+			t.Errorf("%v has not the top-level transaction's xid, %d", token, before.XID)
+		}
+	}
+	commit(t, tx)
+	want(t, pool, pgbarrier.Committed, before, released, again, after)
+	want(t, pool, pgbarrier.Aborted, nested, lost, lostAfterRelease, onlyLost)
+}
+
+// The xid of the transaction says committed; only the missing row knows.
+func TestABarrierOfARolledBackSavepointIsAbortedThoughItsTransactionCommits(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	token := lostAtSavepoint(t, pool)
+	if status := query[string](t, pool, "SELECT pg_xact_status($1::text::xid8)", strconv.FormatUint(token.XID, 10)); status != "committed" {
+		t.Fatalf("the transaction is %s", status)
+	}
+	want(t, pool, pgbarrier.Aborted, token)
+}
+
+func TestAPreparedTransactionIsPendingUntilItIsEnded(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	tokens := map[string]pgbarrier.Token{}
+	for _, name := range []string{"COMMIT", "ROLLBACK"} {
+		tx := begin(t, pool)
+		tokens[name] = createUnannounced(t, tx)
+		execute(t, tx, "PREPARE TRANSACTION '"+name+"'")
+	}
+	want(t, pool, pgbarrier.Pending, tokens["COMMIT"], tokens["ROLLBACK"])
+	execute(t, pool, "COMMIT PREPARED 'COMMIT'")
+	execute(t, pool, "ROLLBACK PREPARED 'ROLLBACK'")
+	want(t, pool, pgbarrier.Committed, tokens["COMMIT"])
+	want(t, pool, pgbarrier.Aborted, tokens["ROLLBACK"])
+}
+
+func TestAnAnnouncedTransactionCannotBePrepared(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	tx := begin(t, pool)
+	token := create(t, tx)
+	if _, err := tx.Exec(t.Context(), "PREPARE TRANSACTION 'p'"); err == nil {
+		t.Fatal("PREPARE went well: is it documented that it does not?")
+	}
+	want(t, pool, pgbarrier.Aborted, token)
+}
+
+// Switching announcing off reaches back to barriers of the transaction that were to be announced.
+func TestOneUnannouncedBarrierMakesTheTransactionPreparable(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	tx := begin(t, pool)
+	first := create(t, tx)
+	second := createUnannounced(t, tx)
+	third := create(t, tx)
+	execute(t, tx, "PREPARE TRANSACTION 'p'")
+	want(t, pool, pgbarrier.Pending, first, second, third)
+	execute(t, pool, "COMMIT PREPARED 'p'")
+	want(t, pool, pgbarrier.Committed, first, second, third)
+}
+
+func TestALongTransactionElsewhereHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	elsewhere := begin(t, pool, repeatableRead)
+	execute(t, elsewhere, "SELECT pg_current_xact_id()")
+	good, bad, lost := committed(t, pool), aborted(t, pool), lostAtSavepoint(t, pool)
+	want(t, pool, pgbarrier.Committed, good)
+	want(t, pool, pgbarrier.Aborted, bad, lost)
+}
+
+// COMMIT sent, connection lost: the producer does not know, the check does.
+func TestAProducerThatLosesItsConnectionInCommitLearnsTheTruth(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	for range 20 {
+		producer := connect(t, pool)
+		token := create(t, begin(t, producer))
+		producer.PgConn().Frontend().SendQuery(&pgproto3.Query{String: "COMMIT"})
+		if err := producer.PgConn().Frontend().Flush(); err != nil {
+			t.Fatal(err)
+		}
+		_ = producer.PgConn().Conn().Close()
+		err := pgbarrier.Poll(t.Context(), pool, token)
+		row := query[bool](t, pool, "SELECT EXISTS (SELECT FROM pgbarrier.barrier WHERE id = $1)", token.ID.String())
+		if (err == nil) != row {
+			t.Fatalf("the wait said %v, the row is there: %v", err, row)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = producer.Close(ctx)
+	}
+}
