@@ -177,7 +177,7 @@ func TestACommitWhoseAnswerTheProducerNeverSawHasTheTrueOutcome(t *testing.T) {
 	}
 }
 
-func TestAPreparedTransactionIsPendingUntilItIsEnded(t *testing.T) {
+func TestAWaitForAPreparedTransactionEndsWhenItIsEnded(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
 	l := run(t, pool, listener.Config{})
