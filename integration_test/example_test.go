@@ -58,8 +58,7 @@ func Example_batch() {
 	var token pgbarrier.Token
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		batch := &pgx.Batch{}
-		batch.Queue("CREATE TABLE orders (id bigint PRIMARY KEY)")
-		batch.Queue("INSERT INTO orders VALUES (7)")
+		batch.Queue("SELECT 'the changes'")
 		notify.Queue(batch, &token)
 		return tx.SendBatch(ctx, batch).Close()
 	})
