@@ -155,7 +155,7 @@ func (p Poller) Wait(ctx context.Context, db DB, tokens ...Token) error {
 			if tokens, err = stillPending(tokens, statuses); err != nil || len(tokens) == 0 {
 				return err
 			}
-		case !isOutage(err) || isBroken(db):
+		case !IsOutage(err) || isBroken(db):
 			return err
 		default:
 			outage = err
@@ -190,8 +190,9 @@ func stillPending(tokens []Token, statuses []Status) ([]Token, error) {
 	return pending, nil
 }
 
-// isOutage tells whether a server that is back may answer differently.
-func isOutage(err error) bool {
+// IsOutage tells whether err is that of a server that cannot be reached or is not up to answering
+// now: when it is back, the same question may be answered.
+func IsOutage(err error) bool {
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
 		// 08 connection exception, 53 insufficient resources, 57P operator intervention (shutdown,

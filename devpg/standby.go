@@ -25,6 +25,7 @@ func (s *Server) Standby(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("devpg: making a standby: %w", err)
 	}
+	at.password = s.at.password // copied with the data
 	standby := &Server{
 		source:   s.source,
 		at:       at,

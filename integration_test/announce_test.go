@@ -48,12 +48,12 @@ func hear(t testing.TB, pool *pgxpool.Pool, listener *pgx.Conn) []string {
 
 func wantHeard(t testing.TB, pool *pgxpool.Pool, listener *pgx.Conn, tokens ...pgbarrier.Token) {
 	t.Helper()
-	var ids []string
+	var texts []string
 	for _, token := range tokens {
-		ids = append(ids, token.ID.String())
+		texts = append(texts, token.String())
 	}
-	if heard := hear(t, pool, listener); !slices.Equal(heard, ids) {
-		t.Fatalf("heard %q, want %q", heard, ids)
+	if heard := hear(t, pool, listener); !slices.Equal(heard, texts) {
+		t.Fatalf("heard %q, want %q", heard, texts)
 	}
 }
 
@@ -160,14 +160,14 @@ func TestAnnouncingCanBeSwitchedOff(t *testing.T) {
 	}
 }
 
-// Who listens hears ids, and whoever wants can say them: hearing must not be proof. This is what a
+// Who listens hears tokens, and whoever has one can say it: hearing must not be proof. This is what a
 // forged announcement finds.
 func TestAForgedAnnouncementChangesNoStatus(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
 	tx := begin(t, pool)
 	token := create(t, tx)
-	execute(t, pool, "SELECT pg_notify('pgbarrier', $1)", token.ID.String())
+	execute(t, pool, "SELECT pg_notify('pgbarrier', $1)", token.String())
 	want(t, pool, pgbarrier.Pending, token)
 	rollback(t, tx)
 	want(t, pool, pgbarrier.Aborted, token)

@@ -77,8 +77,8 @@ func TestATransactionOfManyBarriersAnnouncesTheFirstHundred(t *testing.T) {
 		last := create(t, tx)
 		commit(t, tx)
 		heard := hear(t, pool, listener)
-		if len(heard) != 100 || heard[0] != first.ID.String() {
-			t.Errorf("heard %d ids, the first is %q, want 100 from %v on", len(heard), heard[:1], first.ID)
+		if len(heard) != 100 || heard[0] != first.String() {
+			t.Errorf("heard %d tokens, the first is %q, want 100 from %v on", len(heard), heard[:min(1, len(heard))], first)
 		}
 		want(t, pool, pgbarrier.Committed, first, last)
 	}

@@ -109,7 +109,7 @@ var forbidden = []string{
 	"TRUNCATE pgbarrier.barrier",
 	"ALTER TABLE pgbarrier.barrier DISABLE TRIGGER announce",
 	"SELECT seed FROM pgbarrier.identity",
-	"UPDATE pgbarrier.identity SET seed = gen_random_uuid()",
+	"UPDATE pgbarrier.identity SET seed = 0",
 	"UPDATE pgbarrier.horizon SET purged_through = gen_random_uuid()",
 	"DELETE FROM pgbarrier.horizon",
 	"COPY pgbarrier.barrier TO STDOUT",

@@ -48,6 +48,7 @@ func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
 	}{
 		{"FUNCTION pgbarrier.version()", "version", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.origin()", "function origin", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.token(uuid, xid8)", "function token", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.new_id()", "function new_id", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.first_id(timestamptz)", "function first_id", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.create(boolean)", "function create", pgbarrier.Committed},

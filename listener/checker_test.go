@@ -1,0 +1,162 @@
+package listener
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+var pollOnly = Config{PollOnly: true}
+
+func TestACheckEndsAWaitThatIsAlreadyDecided(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		waits, _ := start(t, m, pollOnly)
+		a := token(t, 7)
+		m.set(a, pgbarrier.Aborted)
+		begun := time.Now()
+		sub := waits.subscribe([]pgbarrier.Token{a})
+		<-sub.Done()
+		if !errors.Is(sub.Err(), pgbarrier.ErrAborted) || time.Since(begun) > 0 {
+			t.Errorf("after %v: %v", time.Since(begun), sub.Err())
+		}
+	})
+}
+
+func TestNothingIsAskedWhileNothingWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		waits, _ := start(t, m, pollOnly)
+		a := token(t, 7)
+		sub := waits.subscribe([]pgbarrier.Token{a})
+		synctest.Wait()
+		sub.Close()
+		before := m.statements()
+		time.Sleep(time.Hour)
+		if asked := m.statements() - before; asked > 1 { // one may have been on its way
+			t.Errorf("%d statements in an idle hour", asked)
+		}
+	})
+}
+
+func TestDelaysGrowWithTheAgeOfWhatIsPending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		waits, _ := start(t, m, pollOnly)
+		sub := waits.subscribe([]pgbarrier.Token{token(t, 7)})
+		defer sub.Close()
+		time.Sleep(4 * time.Second)
+		young := m.statements()
+		if young < 10 || young > 60 {
+			t.Errorf("%d checks in the first 4 s, want about 30", young)
+		}
+		time.Sleep(time.Hour)
+		if old := m.statements() - young; old < 3500 || old > 3700 {
+			t.Errorf("%d checks in the hour after, want about one a second", old)
+		}
+	})
+}
+
+// A rider commits unannounced while another transaction's announcement is in flight.
+func TestARiderIsFoundByACheckAfterAnAnnouncementOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		var how []How
+		waits, _ := start(t, m, Config{PollOnly: true, Trace: Trace{Resolved: func(r Resolved) { how = append(how, r.By) }}})
+		rider := token(t, 7)
+		sub := waits.subscribe([]pgbarrier.Token{rider})
+		time.Sleep(time.Hour)
+
+		waits.announce(token(t, 8))
+		time.Sleep(3 * time.Millisecond) // the rider is not the first to be visible
+		m.set(rider, pgbarrier.Committed)
+		committed := time.Now()
+		<-sub.Done()
+		if sub.Err() != nil || time.Since(committed) > 2*time.Millisecond {
+			t.Errorf("%v after its commit: %v", time.Since(committed), sub.Err())
+		}
+		synctest.Wait()
+		if len(how) != 1 || how[0] != ByCheck {
+			t.Errorf("resolved by %v", how)
+		}
+	})
+}
+
+func TestAllWaitsShareOneCheckAtABoundedRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		waits, _ := start(t, m, pollOnly)
+		for range 1000 {
+			defer waits.subscribe([]pgbarrier.Token{token(t, 7)}).Close()
+			time.Sleep(100 * time.Microsecond)
+		}
+		// 100 ms at one check a millisecond.
+		if n := m.statements(); n > 110 {
+			t.Errorf("%d checks for 1000 waits in 100 ms", n)
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		asked := 0
+		for _, tokens := range m.asked[20:] {
+			asked += len(tokens)
+		}
+		if asked > 1200 {
+			t.Errorf("asked for %d tokens, though only 1000 are new and none has ended", asked)
+		}
+	})
+}
+
+func TestAForgedFloodCausesChecksAtABoundedRateOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		waits, _ := start(t, m, pollOnly)
+		sub := waits.subscribe([]pgbarrier.Token{token(t, 7)})
+		defer sub.Close()
+		for range 10_000 {
+			waits.announce(token(t, 8))
+			time.Sleep(10 * time.Microsecond)
+		}
+		if n := m.statements(); n > 110 {
+			t.Errorf("%d checks in 100 ms", n)
+		}
+		if ended(sub) {
+			t.Error("it ended a wait")
+		}
+	})
+}
+
+func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		waits, status := start(t, m, pollOnly)
+		a, known := token(t, 7), token(t, 8)
+		waits.announce(known)
+		sub := waits.subscribe([]pgbarrier.Token{a})
+		synctest.Wait()
+		m.setDown(errBroken)
+		time.Sleep(time.Hour)
+		if ended(sub) {
+			t.Fatalf("ended with %v", sub.Err())
+		}
+		synctest.Wait()
+		if status.checkErr == nil || status.failedChecks < 3500 || status.failedChecks > 3700 {
+			t.Errorf("%d failed checks in an hour, last with %v, want about one a second", status.failedChecks, status.checkErr)
+		}
+		// A commit that was only visible may be gone.
+		again := waits.subscribe([]pgbarrier.Token{known})
+		defer again.Close()
+		if ended(again) {
+			t.Error("believed what was heard before the outage")
+		}
+		m.set(a, pgbarrier.Committed)
+		m.setDown(nil)
+		back := time.Now()
+		<-sub.Done()
+		if sub.Err() != nil || time.Since(back) > time.Second {
+			t.Errorf("%v after the end of the outage: %v", time.Since(back), sub.Err())
+		}
+	})
+}

@@ -1,0 +1,137 @@
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+// Config changes how a [Listener] works. The zero Config is fine.
+type Config struct {
+	// ListenConnString is the connection string (URL or key=value) of the LISTEN connection, for when
+	// the pool goes through a pooler in transaction mode, which does not deliver notifications. By
+	// default the pool's own.
+	ListenConnString string
+
+	// PollOnly opens no LISTEN connection: waits end by checks, and by what [Listener.HandleNotification]
+	// is fed.
+	PollOnly bool
+
+	// MinDelay is the least pause between two checks, and MaxDelay the longest while something is
+	// waited for. In between, what has been pending for an age is checked again after a quarter of it.
+	// 1 ms and 1 s by default.
+	MinDelay, MaxDelay time.Duration
+
+	// Heartbeat is for how long the LISTEN connection may hear nothing before it has to prove, within
+	// half of that, that it still hears. 10 s by default: a dead connection is replaced after 15 s.
+	Heartbeat time.Duration
+
+	// Retention, if not zero, purges barriers that are older, in the background. Any number of
+	// processes may do so; one does it at a time. It must outlast the slowest redelivery of a message
+	// and the longest transaction: a later wait ends with pgbarrier.ErrExpired. At least a minute.
+	Retention time.Duration
+
+	// Logger hears of lost and found connections and of failing checks. Nil is silent.
+	Logger *slog.Logger
+
+	// Trace is told what happens. Its functions are called by the listener's goroutines and by those
+	// that wait, also at the same time, and should return soon.
+	Trace Trace
+}
+
+// Trace holds functions that are called when something happens. Each may be nil.
+type Trace struct {
+	// Connected: the LISTEN connection is up and has been heard.
+	Connected func()
+	// Disconnected: it was lost, because of err.
+	Disconnected func(err error)
+	// Checked: a check has asked the database.
+	Checked func(Checked)
+	// Resolved: a token that was waited for has got its outcome.
+	Resolved func(Resolved)
+}
+
+// Checked tells of one check.
+type Checked struct {
+	Tokens     int // asked for
+	Resolved   int // of them with an outcome
+	Statements int
+	Took       time.Duration
+	Err        error // what it failed with
+}
+
+// Resolved tells of one token's outcome.
+type Resolved struct {
+	Token  pgbarrier.Token
+	Err    error // nil if committed, otherwise a *pgbarrier.TokenError
+	By     How
+	Waited time.Duration // since the first wait for the token began
+}
+
+// How tells what ended a wait.
+type How uint8
+
+const (
+	ByAnnouncement How = iota // its commit was announced
+	ByCheck                   // a check found the outcome
+	ByMemory                  // the outcome was known when the wait began
+)
+
+// String returns announcement, check or memory.
+func (h How) String() string {
+	switch h {
+	case ByAnnouncement:
+		return "announcement"
+	case ByCheck:
+		return "check"
+	case ByMemory:
+		return "memory"
+	}
+	return fmt.Sprintf("How(%d)", uint8(h))
+}
+
+// complete returns c with its defaults, and the parsed ListenConnString.
+func (c Config) complete() (Config, *pgx.ConnConfig, error) {
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"MinDelay", &c.MinDelay, time.Millisecond},
+		{"MaxDelay", &c.MaxDelay, time.Second},
+		{"Heartbeat", &c.Heartbeat, 10 * time.Second},
+		{"Retention", &c.Retention, 0},
+	} {
+		if *d.value < 0 {
+			return c, nil, fmt.Errorf("pgbarrier: listener: %s is %v, it cannot be negative", d.name, *d.value)
+		}
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	if c.MaxDelay < c.MinDelay {
+		return c, nil, fmt.Errorf("pgbarrier: listener: MaxDelay is %v, less than MinDelay, %v", c.MaxDelay, c.MinDelay)
+	}
+	if c.Retention > 0 && c.Retention < time.Minute {
+		return c, nil, fmt.Errorf("pgbarrier: listener: Retention is %v, it must be at least a minute", c.Retention)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.ListenConnString == "" {
+		return c, nil, nil
+	}
+	if c.PollOnly {
+		return c, nil, errors.New("pgbarrier: listener: ListenConnString is set and so is PollOnly, which opens no LISTEN connection: choose one")
+	}
+	direct, err := pgx.ParseConfig(c.ListenConnString)
+	if err != nil {
+		return c, nil, fmt.Errorf("pgbarrier: listener: ListenConnString: %w", err)
+	}
+	return c, direct, nil
+}

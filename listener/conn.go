@@ -1,0 +1,180 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+const (
+	connectTimeout = 10 * time.Second
+	// queryTimeout is how long a check may take before its connection is taken for dead.
+	queryTimeout = 15 * time.Second
+	closeTimeout = time.Second
+)
+
+// A dialer opens connections the way a pool does, but outside of it: waits must not depend on a pool
+// whose connections may all be held by those who wait.
+type dialer struct {
+	config *pgxpool.Config
+	// direct replaces the pool's connection config, if not nil.
+	direct *pgx.ConnConfig
+}
+
+func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	config := d.direct
+	if config == nil {
+		config = d.config.ConnConfig
+	}
+	config = config.Copy()
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "pgbarrier"
+	}
+	// The pool's hooks may fetch a fresh password or set a role.
+	if d.config.BeforeConnect != nil {
+		if err := d.config.BeforeConnect(ctx, config); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if d.config.AfterConnect != nil {
+		if err := d.config.AfterConnect(ctx, conn); err != nil {
+			closeConn(conn)
+			return nil, err
+		}
+	}
+	return conn, nil
+}
+
+// closeConn says goodbye to the server, with a context of its own: the caller's may have ended.
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_ = conn.Close(ctx) // nothing to be done about it, the socket is closed in any case
+}
+
+// listen opens a session that listens on the channels.
+func (d dialer) listen(ctx context.Context, channels ...string) (session, error) {
+	conn, err := d.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	// The session idles for as long as nothing is announced.
+	statements := []string{"SET idle_session_timeout = 0"}
+	for _, channel := range channels {
+		statements = append(statements, "LISTEN "+pgx.Identifier{channel}.Sanitize())
+	}
+	if _, err := conn.Exec(ctx, strings.Join(statements, ";")); err != nil {
+		closeConn(conn)
+		return nil, err
+	}
+	return pgxSession{conn}, nil
+}
+
+type pgxSession struct{ conn *pgx.Conn }
+
+func (s pgxSession) next(ctx context.Context) (channel, payload string, err error) {
+	n, err := s.conn.WaitForNotification(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	return n.Channel, n.Payload, nil
+}
+
+func (s pgxSession) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	return s.conn.Ping(ctx)
+}
+
+func (s pgxSession) close() { closeConn(s.conn) }
+
+// A queryConn is the connection for checks and pulses. It is opened when it is first needed and
+// again after it broke. One statement runs at a time; the others wait.
+type queryConn struct {
+	dialer dialer
+	turn   sync.Mutex // guards conn; held during a statement, which has a timeout
+	conn   *pgx.Conn
+}
+
+// do runs f on the connection. If the connection turns out to have been closed while it was idle, f
+// runs once more on a new one; f must be idempotent.
+func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+	q.turn.Lock()
+	defer q.turn.Unlock()
+	for {
+		reused := q.conn != nil
+		if !reused {
+			conn, err := q.dialer.dial(ctx)
+			if err != nil {
+				return err
+			}
+			q.conn = conn
+		}
+		limited, cancel := context.WithTimeout(ctx, queryTimeout)
+		err := f(limited, q.conn)
+		timedOut := limited.Err() != nil
+		cancel()
+		if errors.Is(err, pgbarrier.ErrStandby) {
+			// Another connection may find the primary.
+			q.drop()
+			return err
+		}
+		if !q.conn.IsClosed() {
+			return err
+		}
+		q.drop()
+		if !reused || timedOut {
+			return err
+		}
+	}
+}
+
+// drop closes the connection. The caller holds turn.
+func (q *queryConn) drop() {
+	if q.conn != nil {
+		closeConn(q.conn)
+		q.conn = nil
+	}
+}
+
+func (q *queryConn) close() {
+	q.turn.Lock()
+	defer q.turn.Unlock()
+	q.drop()
+}
+
+func (q *queryConn) judge(ctx context.Context, tokens []pgbarrier.Token) (judgement pgbarrier.Judgement, err error) {
+	err = q.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		judgement, err = pgbarrier.Judge(ctx, conn, tokens...)
+		return err
+	})
+	return judgement, err
+}
+
+func (q *queryConn) notify(ctx context.Context, channel, payload string) error {
+	return q.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "SELECT pg_notify($1, $2)", channel, payload)
+		return err
+	})
+}
+
+func (q *queryConn) checkSchema(ctx context.Context) error {
+	return q.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return pgbarrier.CheckSchema(ctx, conn)
+	})
+}

@@ -1,0 +1,79 @@
+package listener
+
+import "sync"
+
+// Stats is a moment's view of a listener. Counters count since [New].
+type Stats struct {
+	Waiting   int   // waits that have not ended
+	Pending   int   // barriers that they wait for
+	Connected bool  // whether the LISTEN connection is up and heard; false with Config.PollOnly
+	LastErr   error // why the LISTEN connection was last lost or the last check failed; nil when all is well again
+
+	Connections   uint64 // LISTEN connections that were up
+	Announcements uint64 // heard
+	Malformed     uint64 // notifications on the channel that were not announcements
+	Checks        uint64 // also the failed
+	FailedChecks  uint64
+
+	// Barriers by what ended their waits.
+	ResolvedByAnnouncement, ResolvedByCheck, ResolvedByMemory uint64
+}
+
+// status is what Stats tells of the connections.
+type status struct {
+	mu                   sync.Mutex
+	up                   bool
+	listenErr, checkErr  error
+	connections          uint64
+	checks, failedChecks uint64
+}
+
+func (s *status) connected() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.up, s.listenErr = true, nil
+	s.connections++
+}
+
+func (s *status) disconnected(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.up, s.listenErr = false, err
+}
+
+func (s *status) checked(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checks++
+	s.checkErr = err
+	if err != nil {
+		s.failedChecks++
+	}
+}
+
+// Stats returns the current numbers.
+func (l *Listener) Stats() Stats {
+	l.waits.mu.Lock()
+	stats := Stats{
+		Waiting:                l.waits.waiting,
+		Pending:                len(l.waits.pending),
+		Announcements:          l.waits.counts.announcements,
+		Malformed:              l.waits.counts.malformed,
+		ResolvedByAnnouncement: l.waits.counts.byAnnouncement,
+		ResolvedByCheck:        l.waits.counts.byCheck,
+		ResolvedByMemory:       l.waits.counts.byMemory,
+	}
+	l.waits.mu.Unlock()
+
+	l.status.mu.Lock()
+	defer l.status.mu.Unlock()
+	stats.Connected = l.status.up
+	stats.LastErr = l.status.listenErr
+	if stats.LastErr == nil {
+		stats.LastErr = l.status.checkErr
+	}
+	stats.Connections = l.status.connections
+	stats.Checks = l.status.checks
+	stats.FailedChecks = l.status.failedChecks
+	return stats
+}

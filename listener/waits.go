@@ -1,0 +1,323 @@
+package listener
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+// A waitSet holds everything that is waited for. It does no I/O and starts no goroutine: whoever
+// learns an outcome calls announce or resolve, and the channels of the waits concerned are closed.
+//
+// A barrier is in pending while somebody waits for it and its outcome is unknown. It is in fresh
+// until a check has asked for it, from then on in the list of its transaction, so that a check need
+// only ask for what is new and for the transactions that a snapshot shows as ended.
+type waitSet struct {
+	// wake gets a token whenever a check may be due sooner than it was. Capacity 1.
+	wake chan struct{}
+	// resolved, unless nil, is told each outcome, without the lock.
+	resolved func(Resolved)
+
+	mu       sync.Mutex // guards all below, and the barriers and subscriptions reachable from it
+	pending  map[pgbarrier.Token]*barrier
+	fresh    list[*barrier]
+	running  map[uint64]*transaction // by xid
+	waiting  int                     // subscriptions that have not ended
+	recent   recent
+	checkAll bool      // the next check asks for everything
+	heardAt  time.Time // last announcement
+	closed   error     // why no wait can begin any more
+	counts   waitCounts
+}
+
+type waitCounts struct {
+	announcements, malformed          uint64
+	byAnnouncement, byCheck, byMemory uint64
+}
+
+// A barrier is one token that is waited for.
+type barrier struct {
+	token pgbarrier.Token
+	since time.Time
+	place node[*barrier]      // in fresh or in its transaction's list
+	waits list[*Subscription] // never empty while the barrier is pending
+	asked uint64              // the last check that asked for it
+}
+
+// A transaction groups the pending barriers with one xid.
+type transaction struct {
+	barriers list[*barrier]
+	newest   time.Time // since of the barrier that joined last
+}
+
+func newWaitSet(resolved func(Resolved)) *waitSet {
+	return &waitSet{
+		wake:     make(chan struct{}, 1),
+		resolved: resolved,
+		pending:  make(map[pgbarrier.Token]*barrier),
+		running:  make(map[uint64]*transaction),
+	}
+}
+
+// subscribe begins a wait for all of the tokens, which must be valid and at least one.
+func (s *waitSet) subscribe(tokens []pgbarrier.Token) *Subscription {
+	sub := &Subscription{set: s, done: make(chan struct{}), err: ErrPending, missing: len(tokens)}
+	if len(tokens) == 1 {
+		sub.seats = sub.oneSeat[:]
+	} else {
+		sub.seats = make([]seat, len(tokens))
+	}
+	now := time.Now()
+	var reports []Resolved
+
+	s.mu.Lock()
+	s.waiting++
+	if s.closed != nil {
+		s.end(sub, s.closed)
+	}
+	for i, t := range tokens {
+		if sub.ended() {
+			break
+		}
+		if outcome, known := s.recent.outcome(t); known {
+			s.counts.byMemory++
+			if s.resolved != nil {
+				reports = append(reports, Resolved{Token: t, Err: outcome, By: ByMemory})
+			}
+			s.settle(sub, outcome)
+			continue
+		}
+		b := s.pending[t]
+		if b == nil {
+			b = &barrier{token: t, since: now}
+			b.place.element = b
+			s.pending[t] = b
+			s.fresh.push(&b.place)
+		}
+		sub.seats[i] = seat{node: node[*Subscription]{element: sub}, barrier: b}
+		b.waits.push(&sub.seats[i].node)
+	}
+	signal := s.fresh.size > 0
+	s.mu.Unlock()
+
+	s.report(reports)
+	if signal {
+		s.signal()
+	}
+	return sub
+}
+
+// hear takes the payload of a notification on Channel. Anybody who can connect can send there: only
+// an exact token can end a wait, and only its producer and those it was handed to know one before the
+// commit.
+func (s *waitSet) hear(payload string) error {
+	t, err := pgbarrier.ParseToken(payload)
+	if err != nil {
+		s.mu.Lock()
+		s.counts.malformed++
+		s.mu.Unlock()
+		return err
+	}
+	s.announce(t)
+	return nil
+}
+
+// announce ends the waits for a token whose commit was heard of, and remembers it for waits to come.
+func (s *waitSet) announce(t pgbarrier.Token) {
+	s.mu.Lock()
+	s.counts.announcements++
+	s.heardAt = time.Now()
+	reports := s.resolve(t, nil, ByAnnouncement, nil)
+	riders := len(s.pending) > 0
+	s.mu.Unlock()
+
+	s.report(reports)
+	if riders {
+		s.signal()
+	}
+}
+
+// judged ends the waits whose outcome a check has found, and returns how many tokens that were.
+func (s *waitSet) judged(tokens []pgbarrier.Token, statuses []pgbarrier.Status) int {
+	var reports []Resolved
+	found := 0
+	s.mu.Lock()
+	for i, status := range statuses {
+		if status != pgbarrier.Pending {
+			found++
+			reports = s.resolve(tokens[i], status.Err(tokens[i]), ByCheck, reports)
+		}
+	}
+	s.mu.Unlock()
+	s.report(reports)
+	return found
+}
+
+// resolve gives a token its outcome. The caller holds mu, and reports after releasing it.
+func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Resolved) []Resolved {
+	s.recent.remember(t, outcome)
+	b := s.pending[t]
+	if b == nil {
+		return reports
+	}
+	s.remove(b)
+	for b.waits.first != nil {
+		place := b.waits.first
+		place.leave()
+		s.settle(place.element, outcome)
+	}
+	if by == ByCheck {
+		s.counts.byCheck++
+	} else {
+		s.counts.byAnnouncement++
+	}
+	if s.resolved != nil {
+		reports = append(reports, Resolved{Token: t, Err: outcome, By: by, Waited: time.Since(b.since)})
+	}
+	return reports
+}
+
+func (s *waitSet) report(reports []Resolved) {
+	for _, r := range reports {
+		s.resolved(r)
+	}
+}
+
+// settle takes one token's outcome into account. The caller holds mu.
+func (s *waitSet) settle(sub *Subscription, outcome error) {
+	if sub.ended() {
+		return
+	}
+	if sub.missing--; outcome != nil || sub.missing == 0 {
+		s.end(sub, outcome)
+	}
+}
+
+// end closes sub.Done and leaves nothing of sub behind. The caller holds mu.
+func (s *waitSet) end(sub *Subscription, err error) {
+	sub.err = err
+	close(sub.done)
+	s.waiting--
+	for i := range sub.seats {
+		seat := &sub.seats[i]
+		seat.leave()
+		if seat.barrier != nil && seat.barrier.waits.size == 0 {
+			s.remove(seat.barrier)
+		}
+	}
+	sub.seats, sub.oneSeat = nil, [1]seat{}
+}
+
+// remove takes b out of the set, if it still is in it. The caller holds mu.
+func (s *waitSet) remove(b *barrier) {
+	if s.pending[b.token] != b {
+		return
+	}
+	delete(s.pending, b.token)
+	b.place.leave()
+	if tx := s.running[b.token.XID]; tx != nil && tx.barriers.size == 0 {
+		delete(s.running, b.token.XID)
+	}
+}
+
+// toCheck returns the tokens that check number n has to ask for: the fresh ones, and all if there
+// are few (as cheap as finding out which have ended) or if notifications may have been missed.
+func (s *waitSet) toCheck(n uint64, few int) []pgbarrier.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.checkAll || len(s.pending) <= few
+	s.checkAll = false
+	tokens := make([]pgbarrier.Token, 0, s.fresh.size)
+	for b := range s.fresh.all {
+		b.asked = n
+		tokens = append(tokens, b.token)
+		tx := s.running[b.token.XID]
+		if tx == nil {
+			tx = new(transaction)
+			s.running[b.token.XID] = tx
+		}
+		tx.barriers.push(&b.place)
+		tx.newest = b.since
+	}
+	if all {
+		for _, b := range s.pending {
+			if b.asked != n {
+				b.asked = n
+				tokens = append(tokens, b.token)
+			}
+		}
+	}
+	return tokens
+}
+
+// notRunning returns the tokens that check number n has not asked for and whose transactions the
+// snapshot does not show as running. It costs O(transactions + tokens returned).
+func (s *waitSet) notRunning(n uint64, snapshot pgbarrier.Snapshot) []pgbarrier.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var tokens []pgbarrier.Token
+	for xid, tx := range s.running {
+		if snapshot.Running(xid) {
+			continue
+		}
+		for b := range tx.barriers.all {
+			if b.asked != n {
+				b.asked = n
+				tokens = append(tokens, b.token)
+			}
+		}
+	}
+	return tokens
+}
+
+// recheck makes the next check ask for everything. forget: outcomes that were heard may not be true
+// any more, see recent.forget.
+func (s *waitSet) recheck(forget bool) {
+	s.mu.Lock()
+	s.checkAll = true
+	if forget {
+		s.recent.forget()
+	}
+	s.mu.Unlock()
+	s.signal()
+}
+
+// A demand is what the time of the next check depends on.
+type demand struct {
+	pending  int
+	unasked  bool      // something must be asked for that the last check has not asked for
+	youngest time.Time // since when the youngest pending barrier is waited for
+	heardAt  time.Time
+}
+
+func (s *waitSet) demand() demand {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := demand{pending: len(s.pending), unasked: s.checkAll || s.fresh.size > 0, heardAt: s.heardAt}
+	for _, tx := range s.running {
+		if tx.newest.After(d.youngest) {
+			d.youngest = tx.newest
+		}
+	}
+	return d
+}
+
+// close ends every wait, and every wait to come, with err.
+func (s *waitSet) close(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = err
+	for _, b := range s.pending {
+		for b.waits.first != nil {
+			s.end(b.waits.first.element, err)
+		}
+	}
+}
+
+func (s *waitSet) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // a signal is waiting already
+	}
+}
