@@ -73,6 +73,7 @@ func CheckSchema(ctx context.Context, db DB) error {
 			('function origin', to_regprocedure('pgbarrier.origin()') IS NOT NULL),
 			('function purge', to_regprocedure('pgbarrier.purge(interval,integer)') IS NOT NULL),
 			('function status', to_regprocedure('pgbarrier.status(pg_catalog.text)') IS NOT NULL),
+			('function token', to_regprocedure('pgbarrier.token(pg_catalog.uuid,pg_catalog.xid8)') IS NOT NULL),
 			('table horizon', to_regclass('pgbarrier.horizon') IS NOT NULL),
 			('table identity', to_regclass('pgbarrier.identity') IS NOT NULL),
 			('table barrier', to_regclass('pgbarrier.barrier') IS NOT NULL),

@@ -147,8 +147,6 @@ func TestAWaitGoesOnWhileTheServerIsDownAndEndsRight(t *testing.T) {
 		t.Error("the error does not tell that the server is down")
 	}
 	select {
-	case err := <-lostDone:
-		t.Fatalf("a wait ended while the server was down: %v", err)
 	case err := <-survivesDone:
 		t.Fatalf("a wait ended while the server was down: %v", err)
 	default:
@@ -156,6 +154,8 @@ func TestAWaitGoesOnWhileTheServerIsDownAndEndsRight(t *testing.T) {
 	if err := s.Restart(t.Context()); err != nil { // the pool has to find out by itself
 		t.Fatal(err)
 	}
+	// This one may have ended already: the producer's session can see the postmaster die, and abort,
+	// while the waiter's still answers.
 	wantErr(t, "the wait for what the crash took", <-lostDone, pgbarrier.ErrAborted)
 	eventually(t, "the prepared transaction is committed", func() bool {
 		_, err := pool.Exec(t.Context(), "COMMIT PREPARED 'p'")

@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"context"
-	"strconv"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -102,48 +101,6 @@ func TestTheBarrierOfATransactionThatFailsAtCommitIsAborted(t *testing.T) {
 	}
 }
 
-func TestABarrierSharesItsSavepointsFate(t *testing.T) {
-	t.Parallel()
-	pool := migratedDatabase(t)
-	tx := begin(t, pool)
-	before := create(t, tx)
-	execute(t, tx, "SAVEPOINT a")
-	released := create(t, tx)
-	execute(t, tx, "SAVEPOINT b")
-	nested := create(t, tx)
-	execute(t, tx, "SAVEPOINT c")
-	lost := create(t, tx)
-	execute(t, tx, "RELEASE SAVEPOINT c")
-	lostAfterRelease := create(t, tx)
-	execute(t, tx, "ROLLBACK TO SAVEPOINT b")
-	again := create(t, tx)
-	execute(t, tx, "RELEASE SAVEPOINT a")
-	execute(t, tx, "SAVEPOINT d")
-	onlyLost := create(t, tx)
-	execute(t, tx, "ROLLBACK TO SAVEPOINT d")
-	after := create(t, tx)
-	want(t, pool, pgbarrier.Pending, before, released, nested, lost, lostAfterRelease, again, onlyLost, after)
-	for _, token := range []pgbarrier.Token{released, lost, after} {
-		if token.XID != before.XID {
-			t.Errorf("%v has not the top-level transaction's xid, %d", token, before.XID)
-		}
-	}
-	commit(t, tx)
-	want(t, pool, pgbarrier.Committed, before, released, again, after)
-	want(t, pool, pgbarrier.Aborted, nested, lost, lostAfterRelease, onlyLost)
-}
-
-// The xid of the transaction says committed; only the missing row knows.
-func TestABarrierOfARolledBackSavepointIsAbortedThoughItsTransactionCommits(t *testing.T) {
-	t.Parallel()
-	pool := migratedDatabase(t)
-	token := lostAtSavepoint(t, pool)
-	if status := query[string](t, pool, "SELECT pg_xact_status($1::text::xid8)", strconv.FormatUint(token.XID, 10)); status != "committed" {
-		t.Fatalf("the transaction is %s", status)
-	}
-	want(t, pool, pgbarrier.Aborted, token)
-}
-
 func TestAPreparedTransactionIsPendingUntilItIsEnded(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
@@ -216,4 +173,59 @@ func TestAProducerThatLosesItsConnectionInCommitLearnsTheTruth(t *testing.T) {
 		cancel()
 		_ = producer.Close(ctx)
 	}
+}
+
+// The snapshot of a producer may be shared with other sessions (parallel dumps do that).
+func TestAProducersExportedSnapshotShowsItsBarrierPending(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	producer := begin(t, pool, repeatableRead)
+	token := create(t, producer)
+	id := query[string](t, producer, "SELECT pg_export_snapshot()")
+	importer := begin(t, pool, repeatableRead)
+	execute(t, importer, "SET TRANSACTION SNAPSHOT '"+id+"'")
+	want(t, importer, pgbarrier.Pending, token)
+	commit(t, producer)
+	want(t, importer, pgbarrier.Pending, token)
+	want(t, pool, pgbarrier.Committed, token)
+}
+
+// A procedure may end transactions in between; each barrier is of the one it was created in.
+func TestABarrierInAProcedureSharesTheFateOfItsTransaction(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	execute(t, pool, `CREATE TABLE tokens (token text);
+		CREATE PROCEDURE work() LANGUAGE plpgsql AS $$
+		DECLARE first text := pgbarrier.create(); second text; third text;
+		BEGIN
+			COMMIT;
+			second := pgbarrier.create();
+			ROLLBACK;
+			third := pgbarrier.create();
+			INSERT INTO tokens VALUES (first), (second), (third);
+		END $$`)
+	execute(t, pool, "CALL work()")
+	for i, status := range []pgbarrier.Status{pgbarrier.Committed, pgbarrier.Aborted, pgbarrier.Committed} {
+		want(t, pool, status, query[pgbarrier.Token](t, pool, "SELECT token FROM tokens OFFSET $1 LIMIT 1", i))
+	}
+}
+
+// Row and announcement are made by the owner's rights, whatever the session thinks of constraints.
+func TestConstraintsSetImmediateChangeNoOutcome(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	listener := listen(t, pool)
+	tx := begin(t, pool)
+	first := create(t, tx)
+	execute(t, tx, "SET CONSTRAINTS ALL IMMEDIATE")
+	second := create(t, tx)
+	execute(t, tx, "SAVEPOINT s")
+	lost := create(t, tx)
+	execute(t, tx, "ROLLBACK TO SAVEPOINT s")
+	wantHeard(t, pool, listener)
+	want(t, pool, pgbarrier.Pending, first, second, lost)
+	commit(t, tx)
+	wantHeard(t, pool, listener, first, second)
+	want(t, pool, pgbarrier.Committed, first, second)
+	want(t, pool, pgbarrier.Aborted, lost)
 }

@@ -23,6 +23,9 @@ func TestAStandbyIsRefusedAndAPromotedOneKnows(t *testing.T) {
 	standby := open(t, standbyServer.URL())
 
 	running := create(t, begin(t, pool))
+	prepared := begin(t, pool)
+	preparedToken := createUnannounced(t, prepared)
+	execute(t, prepared, "PREPARE TRANSACTION 'p'")
 	late := committed(t, pool)
 	lsn := query[string](t, pool, "SELECT pg_current_wal_flush_lsn()::text")
 	eventually(t, "the standby has it all", func() bool {
@@ -52,6 +55,9 @@ func TestAStandbyIsRefusedAndAPromotedOneKnows(t *testing.T) {
 	want(t, oldRead, pgbarrier.Committed, good, late)
 	want(t, standby, pgbarrier.Committed, good, late)
 	want(t, standby, pgbarrier.Aborted, bad, running)
+	want(t, standby, pgbarrier.Pending, preparedToken)
+	execute(t, standby, "COMMIT PREPARED 'p'")
+	want(t, standby, pgbarrier.Committed, preparedToken)
 	want(t, standby, pgbarrier.Committed, committed(t, standby))
 	if good.Origin != committed(t, standby).Origin {
 		t.Error("the origin changed with the promotion")

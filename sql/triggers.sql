@@ -168,16 +168,24 @@ BEGIN
 	-- check whatever they wait for when they hear anything).
 	-- It must not make COMMIT fail: a full notification queue would (before the commit, beyond the
 	-- reach of an exception handler), so a filling queue is left alone; so would a full lock table.
+	-- One transaction could fill a small queue by itself, so only its first 100 barriers are
+	-- announced; the others ride along as well. The setting counts them, one character each.
 	CREATE OR REPLACE FUNCTION pgbarrier.announce() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $fn$
+	DECLARE
+		announced text := coalesce(current_setting('pgbarrier.announced', true), '');
 	BEGIN
+		IF length(announced) >= 100 THEN
+			RETURN NULL;
+		END IF;
 		-- Again, because announcing may have been switched off after the row was inserted.
 		IF current_setting('pgbarrier.announce', true) IS NOT DISTINCT FROM 'off' THEN
 			RETURN NULL;
 		END IF;
 		IF pg_try_advisory_xact_lock(7018962344107663491) AND pg_notification_queue_usage() < 0.5 THEN
-			PERFORM pg_notify('pgbarrier', pgbarrier.token(NEW.id, NEW.xid));
+			PERFORM pg_notify('pgbarrier', pgbarrier.token(NEW.id, NEW.xid)),
+				set_config('pgbarrier.announced', announced || '+', true);
 		END IF;
 		RETURN NULL;
 	EXCEPTION WHEN insufficient_resources THEN
