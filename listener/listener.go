@@ -88,7 +88,12 @@ func (l *Listener) run(ctx context.Context) error {
 	defer tasks.Wait()
 	tasks.Go(func() { checker.run(ctx) })
 	if l.config.Retention > 0 {
-		tasks.Go(func() { l.purge(ctx) })
+		purger := &purger{
+			purge:     func(ctx context.Context) (int64, error) { return pgbarrier.Purge(ctx, l.pool, l.config.Retention) },
+			retention: l.config.Retention,
+			log:       l.config.Logger,
+		}
+		tasks.Go(func() { purger.run(ctx) })
 	}
 	if l.config.PollOnly {
 		close(l.ready)
@@ -171,23 +176,4 @@ func (l *Listener) refuse(err error) *Subscription {
 	sub := &Subscription{set: l.waits, done: make(chan struct{}), err: err}
 	close(sub.done)
 	return sub
-}
-
-// purge purges for as long as ctx lasts, a few times per retention and at least hourly.
-func (l *Listener) purge(ctx context.Context) {
-	interval := min(l.config.Retention/4, time.Hour)
-	for {
-		// Random, so that processes started together do not purge together.
-		sleep(ctx, interval/2+rand.N(interval))
-		if ctx.Err() != nil {
-			return
-		}
-		switch n, err := pgbarrier.Purge(ctx, l.pool, l.config.Retention); {
-		case ctx.Err() != nil:
-		case err != nil:
-			l.config.Logger.Warn("pgbarrier: cannot purge", "error", err)
-		case n > 0:
-			l.config.Logger.Info("pgbarrier: purged", "barriers", n)
-		}
-	}
 }
