@@ -1,0 +1,57 @@
+package notify_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/notify"
+)
+
+type message struct {
+	Order   int64           `json:"order"`
+	Barrier pgbarrier.Token `json:"barrier"`
+}
+
+// The examples that run, against a real server, are in integration_test/example_test.go.
+
+func ExampleCreate() {
+	ctx := context.Background()
+	var pool *pgxpool.Pool // from pgxpool.New
+	var publish func([]byte) error
+
+	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "INSERT INTO orders (id) VALUES (7)"); err != nil {
+			return err
+		}
+		barrier, err := notify.Create(ctx, tx)
+		if err != nil {
+			return err
+		}
+		body, err := json.Marshal(message{Order: 7, Barrier: barrier})
+		if err != nil {
+			return err
+		}
+		return publish(body) // before COMMIT; if it fails, the transaction rolls back
+	})
+	fmt.Println(err)
+}
+
+func ExampleQueue() {
+	ctx := context.Background()
+	var tx pgx.Tx // from pool.Begin
+
+	var barrier pgbarrier.Token
+	batch := &pgx.Batch{}
+	batch.Queue("INSERT INTO orders (id) VALUES (7)")
+	notify.Queue(batch, &barrier)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil { // one round trip for both
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("barrier", barrier)
+}
