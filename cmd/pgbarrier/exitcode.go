@@ -23,9 +23,9 @@ const (
 const exitCodes = `Exit codes:
 
     0    committed (of all tokens); done
-    1    error: no connection, no schema, no grant, …; nothing is known of the tokens
+    1    error: no connection, no schema, no grant, …: nothing is known
     2    usage error
-    3    pending: neither committed nor aborted yet, or the timeout has passed
+    3    pending: neither committed nor aborted when asked, or in time
     4    aborted: the transaction's updates will never be readable
     5    expired: purged, nobody knows any more
     6    the token was made in another database

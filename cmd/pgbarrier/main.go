@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -62,8 +63,15 @@ func runCommand(ctx context.Context, args []string, std streams) int {
 	if err != nil {
 		return report(std, err)
 	}
+	bare := len(args) == 0
+	if bare {
+		args = []string{"--help"}
+	}
 	command, err := parser.Parse(args)
-	if helped {
+	switch {
+	case bare:
+		return exitUsage // for scripts that lost their arguments
+	case helped:
 		return exitOK
 	}
 	if err != nil {
@@ -118,9 +126,12 @@ func untilSignal() (context.Context, func() os.Signal) {
 
 // oneLine joins the lines of an error, such as pgx's of a host with several addresses.
 func oneLine(err error) string {
-	lines := strings.Split(err.Error(), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimSpace(lines[i])
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		// pgx tries an address once with TLS and once without, and fails alike.
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
 	}
 	return strings.Join(lines, " ")
 }

@@ -27,7 +27,7 @@ func (r *retention) UnmarshalText(text []byte) error {
 		}
 		total, rest = time.Duration(days*float64(day)), m[2]
 	}
-	if rest != "" || total == 0 {
+	if rest != "" || rest == string(text) {
 		d, err := time.ParseDuration(rest)
 		if err != nil {
 			return fmt.Errorf("%q is not a duration: give one such as 7d, 36h or 1d12h", text)

@@ -94,14 +94,14 @@ func (b *base) prepare(ctx context.Context, requests int) error {
 			return fmt.Errorf("make schema pgbarrier_demo: %w", err)
 		}
 		// The same load at every demonstration. One order in ten is declined. Nearly half the time
-		// there is something else to do between the two steps, for up to 12 ms.
+		// there is something else to do between the two steps, for up to 16 ms.
 		_, err := tx.Exec(ctx, "SELECT setseed(0.5)")
 		if err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `
 			INSERT INTO requests
-			SELECT id, random() < 0.1, CASE WHEN random() < 0.4 THEN random() * 12 ELSE 0 END
+			SELECT id, random() < 0.1, CASE WHEN random() < 0.4 THEN random() * 16 ELSE 0 END
 			FROM generate_series(1, $1) AS id`, requests)
 		return err
 	})

@@ -41,7 +41,7 @@ func (t terminal) histogram(approaches []Counts, width int) []string {
 	var lines []string
 	for i := 0; i <= last; i++ {
 		var b strings.Builder
-		fmt.Fprintf(&b, "%9s ms", bucketLabel(i))
+		fmt.Fprintf(&b, "%13s", bucketLabel(i))
 		for _, a := range approaches {
 			n := 0
 			if i < len(a.Latency.Buckets) {
@@ -60,9 +60,8 @@ func (t terminal) histogram(approaches []Counts, width int) []string {
 
 // bucketLabel names a bucket by its bound.
 func bucketLabel(i int) string {
-	ms := func(bound int) string { return fmt.Sprintf("%g", float64(bound)/1000) }
 	if i == len(bucketBounds) {
-		return "more than " + ms(bucketBounds[i-1])
+		return fmt.Sprintf("%g ms and up", float64(bucketBounds[i-1])/1000)
 	}
-	return "under " + ms(bucketBounds[i])
+	return fmt.Sprintf("under %g ms", float64(bucketBounds[i])/1000)
 }

@@ -57,8 +57,8 @@ func (p *progress) introduce(b *base, requests []request) {
 An orders service of %d processes gets %s requests; each is a transaction that
 inserts an order, and %s of them roll back. A message per order goes through a
 queue that knows nothing of PostgreSQL (here a Go channel, it could be any) to a
-worker that reads the order. Some %d times a second a producer process is killed
-by SIGKILL, and replaced. The same load, %d ways:
+worker that reads the order. About %d times a second one of the processes is
+killed (SIGKILL) and replaced. The same load, %d ways:
 `, p.paint(bold, "pgbarrier demo")+" on "+b.description, processes, thousands(len(requests)), thousands(declined),
 		time.Second/killEvery, len(approaches)))
 }

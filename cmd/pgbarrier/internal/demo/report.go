@@ -7,7 +7,7 @@ import (
 )
 
 // columnWidth is that of a histogram's column: with its labels two of them fit into 80 cells.
-const columnWidth = 29
+const columnWidth = 31
 
 // Report writes the result for people.
 func (r Result) Report(w io.Writer) {
@@ -28,15 +28,23 @@ func (r Result) table(t terminal) {
 	fmt.Fprintln(t, t.paint(bold, fmt.Sprintf("%-23s%10s%7s%10s%9s%6s%7s%8s",
 		"", "committed", "right", "too early", "no order", "lost", "p50", "p99")))
 	for _, c := range r.Approaches {
-		fmt.Fprintf(t, "%-23s%10s%7s%s%s%s%7.1f%8.1f\n", c.title, thousands(c.Committed), thousands(c.OK),
+		fmt.Fprintf(t, "%-23s%10s%7s%s%s%s%s\n", c.title, thousands(c.Committed), thousands(c.OK),
 			t.judge(c.TooEarly, fmt.Sprintf("%10s", thousands(c.TooEarly))),
 			t.judge(c.ForNothing, fmt.Sprintf("%9s", thousands(c.ForNothing))),
 			t.judge(c.Lost, fmt.Sprintf("%6s", thousands(c.Lost))),
-			c.Latency.P50, c.Latency.P99)
+			latency(c))
 	}
 	fmt.Fprintln(t, t.paint(dim, `
 too early: the row was not there yet   no order: rolled back, or its producer died
 lost: committed, but its message was never sent`))
+}
+
+// latency writes two columns, empty where few runs came after their COMMIT: those say nothing.
+func latency(c Counts) string {
+	if c.TooEarly > 0 {
+		return fmt.Sprintf("%7s%8s", "-", "-")
+	}
+	return fmt.Sprintf("%7.1f%8.1f", c.Latency.P50, c.Latency.P99)
 }
 
 // latencies draws what a barrier costs in time.
@@ -49,7 +57,7 @@ func (r Result) latencies(t terminal) {
 	}
 	fmt.Fprintln(t)
 	fmt.Fprintln(t, t.paint(bold, "From COMMIT returned to worker running"))
-	header := strings.Repeat(" ", 12)
+	header := strings.Repeat(" ", 13)
 	for _, c := range drawn {
 		header += fmt.Sprintf("  %-*s", columnWidth, c.title)
 	}

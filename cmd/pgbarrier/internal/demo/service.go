@@ -17,7 +17,7 @@ import (
 const (
 	processes      = 4
 	requestsAtOnce = 4 // in each process
-	killEvery      = 120 * time.Millisecond
+	killEvery      = 170 * time.Millisecond
 )
 
 // A service is the orders service: processes that are started, fed, killed and replaced.
