@@ -24,8 +24,9 @@
 //  3. [SourceDocker]: a container of the image postgres:NN (DEVPG_IMAGE names
 //     another), through the engine that DOCKER_HOST or its default names.
 //  4. [SourceDownload]: server programs fetched from Maven Central (or the
-//     repository that DEVPG_REPOSITORY names) and kept in the user's cache
-//     directory.
+//     repository that DEVPG_REPOSITORY names) and kept for the next time in
+//     DEVPG_CACHE, or else in devpg in the user's cache directory (root's:
+//     /var/cache/devpg).
 //
 // DEVPG=url, local, docker or download in the environment allows that source
 // alone. DEVPG_MAJOR=16, say, allows that major version alone. What the
@@ -44,12 +45,20 @@
 // process ends, SIGKILL included, and leaves no file behind: a small shell
 // process (or, in a container, the container's first process) holds the
 // reading end of a pipe from this process; when the pipe breaks it ends the
-// server and removes the directory.
+// server and removes the directory. That takes some tenths of a second.
+//
+// Start costs what initdb costs, about a second; nothing is kept to make the
+// next Start faster, because nothing may be left. Share a server among tests
+// and give each its own database ([Server.CreateDatabase]).
 //
 // # What is not promised
 //
 //   - With DEVPG_URL, a process that is killed leaves its database, named
 //     devpg_ and 16 hexadecimal digits, on that server.
+//   - A download stays in the cache.
+//   - A process that is killed between creating a container and starting it,
+//     some milliseconds later, leaves a container that never ran. Containers
+//     have the label org.pgbarrier.devpg.
 //   - A local server trusts everyone on the machine: any user of the machine
 //     can connect as superuser. Keep no secrets in it.
 //   - Two machines may get two different majors. Pin one with DEVPG_MAJOR, or

@@ -1,3 +1,5 @@
+//go:build unix
+
 package devpg
 
 import (
@@ -6,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ory/dockertest/v3"
+	"github.com/ory/dockertest/v3/docker"
 )
 
 // TestDocker is skipped where no engine answers, or where the engine has not
@@ -19,6 +22,20 @@ func TestDocker(t *testing.T) {
 		t.Skipf("the engine has no image %s; DEVPG_TEST_PULL=1 has it pulled, DEVPG_MAJOR or DEVPG_IMAGE names another", e.image)
 	}
 	serverLife(t, Config{Source: SourceDocker})
+
+	t.Run("nothing outlives the process", func(t *testing.T) {
+		v := startVictim(t, SourceDocker)
+		must(t, v.cmd.Process.Kill())
+		v.cmd.Wait()
+		eventually(t, "no container left", func() bool {
+			left, err := pool.Client.ListContainers(docker.ListContainersOptions{
+				All:     true,
+				Filters: map[string][]string{"label": {"org.pgbarrier.devpg"}},
+			})
+			must(t, err)
+			return len(left) == 0
+		})
+	})
 }
 
 func dockerPool(t *testing.T) *dockertest.Pool {

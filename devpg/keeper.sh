@@ -96,8 +96,8 @@ crash() {
 
 while read -r command rest; do
 	case $command in
-	init) if init; then say ok; else say "failed: initdb"; fi ;;
-	empty) if mkdir "$data"; then say ok; else say "failed: mkdir"; fi ;;
+	init) if init; then say ok; else say "failed: initdb failed"; fi ;;
+	empty) if mkdir "$data"; then say ok; else say "failed: mkdir failed"; fi ;;
 	standby) : >"$data/standby.signal" ;;
 	conf) printf '%s\n' "$rest" >>"$dir/conf" ;;
 	start) start ;;

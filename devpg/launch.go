@@ -59,7 +59,9 @@ func (s *Server) launchOn(ctx context.Context, port int) error {
 		return err
 	}
 	s.exited = exited
-	s.url = s.at.urlOf(port, "postgres")
+	if url := s.at.urlOf(port, "postgres"); url != s.url { // not in a restart: URL reads it without a lock
+		s.url = url
+	}
 
 	limited, cancel := context.WithTimeoutCause(ctx, readyTimeout,
 		fmt.Errorf("it did not accept connections within %v", readyTimeout))
@@ -68,7 +70,9 @@ func (s *Server) launchOn(ctx context.Context, port int) error {
 	for {
 		major, err := s.greet(limited, identity)
 		if err == nil {
-			s.major = major
+			if s.major == 0 { // likewise
+				s.major = major
+			}
 			return nil
 		}
 		if limited.Err() == nil {

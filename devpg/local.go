@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// installGlobs are where packages put the server programs. The number in the
-// path is the major version.
+// installGlobs are where packages put the server programs. The last number in
+// a path is the major version.
 var installGlobs = []string{
 	"/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
-	"/usr/lib/postgresql*/bin",                           // openSUSE, Alpine (/usr/libexec below)
+	"/usr/lib/postgresql*/bin",                           // openSUSE
 	"/usr/libexec/postgresql*",                           // Alpine
 	"/usr/pgsql-*/bin",                                   // the PostgreSQL project's RPMs
 	"/usr/local/opt/postgresql@*/bin",                    // Homebrew, Intel

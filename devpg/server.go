@@ -158,6 +158,24 @@ func (s *Server) mustBeOpen() error {
 	return nil
 }
 
+// down says whether the server is closed or was left crashed.
+func (s *Server) down() bool {
+	if s.mustBeOpen() != nil {
+		return true
+	}
+	if s.at == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 // stop shuts the server down cleanly, if it runs. s.mu is held.
 func (s *Server) stop(ctx context.Context) error {
 	select {

@@ -2,9 +2,11 @@ package devpg
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,7 +165,10 @@ func serverLife(t *testing.T, c Config) {
 
 	t.Run("a restart takes further settings and keeps the old", func(t *testing.T) {
 		took := stopwatch(t)
+		read := make(chan string)
+		go func() { read <- s.URL() }() // while the server restarts: for the race detector
 		must(t, s.RestartWith(ctx, map[string]string{"commit_siblings": "9"}))
+		<-read
 		took("RestartWith")
 		if d, n := query[string](t, url, "show commit_delay"), query[string](t, url, "show commit_siblings"); d != "7" || n != "9" {
 			t.Errorf("commit_delay = %s, commit_siblings = %s", d, n)
@@ -178,7 +183,7 @@ func serverLife(t *testing.T, c Config) {
 		if err == nil {
 			t.Fatal("no error")
 		}
-		if want := "nonsense"; !contains(err, want) {
+		if want := "nonsense"; !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not show the server's log (%q):\n%v", want, err)
 		}
 		must(t, s.RestartWith(ctx, map[string]string{"wal_level": "replica"}))
@@ -262,7 +267,7 @@ func serverLife(t *testing.T, c Config) {
 		"Crash":   s.Crash(ctx),
 		"Promote": s.Promote(ctx),
 	} {
-		if !isClosed(err) {
+		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%s after Close: %v", name, err)
 		}
 	}
