@@ -35,8 +35,8 @@ func (r Result) table(t terminal) {
 			latency(c))
 	}
 	fmt.Fprintln(t, t.paint(dim, `
-too early: the row was not there yet   no order: rolled back, or its producer died
-lost: committed, but its message was never sent`))
+too early: the row was not there yet   lost: committed, but never enqueued
+no order: its transaction was declined, or died with its process`))
 }
 
 // latency writes two columns, empty where few runs came after their COMMIT: those say nothing.
@@ -87,13 +87,35 @@ func (r Result) verdict(t terminal) {
 	}
 	fmt.Fprintln(t)
 	if !r.Kept() {
-		fmt.Fprintln(t, t.paint(red, fmt.Sprintf(
-			"pgbarrier FAILED: of %s orders %d ran too early, %d messages ran without an order,\n%d were dropped wrongly, %d orders were lost, %d ran twice. Please report this.",
-			thousands(sum.Committed), sum.TooEarly, sum.ForNothing, sum.WronglyDropped, sum.Lost, sum.Twice)))
+		fmt.Fprintln(t, t.paint(red, wrap(fmt.Sprintf(
+			"pgbarrier FAILED: of %s orders %d ran too early, %d messages ran without an order, "+
+				"%d were dropped wrongly, %d orders were lost, %d ran twice. Please report this.",
+			thousands(sum.Committed), sum.TooEarly, sum.ForNothing, sum.WronglyDropped, sum.Lost, sum.Twice))))
 		return
 	}
-	fmt.Fprintf(t, `%s all %s committed orders were handled once, none too early, and
-%d messages of aborted transactions were dropped, while %d producers and %d LISTEN
-connections were killed. Every number is a query over the demo's tables.
-`, t.paint(green, "With pgbarrier"), thousands(sum.OK), sum.Dropped, sum.ProducersKilled, sum.ListenKilled)
+	fmt.Fprintln(t, t.paint(green, wrap(fmt.Sprintf(
+		"With pgbarrier each of %s committed orders was handled, once and not too early, and the %s "+
+			"messages of aborted transactions were dropped, while %d producers and %d LISTEN connections were killed.",
+		thousands(sum.OK), thousands(sum.Dropped), sum.ProducersKilled, sum.ListenKilled))))
+	fmt.Fprintln(t, "Every number is a query over the demo's tables.")
+}
+
+// wrap breaks text into lines of at most 80 characters.
+func wrap(text string) string {
+	var b strings.Builder
+	length := 0
+	for _, word := range strings.Fields(text) {
+		switch {
+		case length == 0:
+		case length+1+len(word) > 80:
+			b.WriteByte('\n')
+			length = 0
+		default:
+			b.WriteByte(' ')
+			length++
+		}
+		b.WriteString(word)
+		length += len(word)
+	}
+	return b.String()
 }
