@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -110,7 +109,8 @@ func TestDemoAsACommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(o.out), &result); err != nil || len(result.Approaches) != 4 {
 		t.Errorf("demo --json printed %q (%v)", o.out, err)
 	}
-	if os.Getenv("DATABASE_URL") != "" {
-		t.Log("DATABASE_URL was set, and did not count")
-	}
+
+	// Without --database it must not touch what DATABASE_URL names; here it could not.
+	pgbarrierCommand(t, "postgres://u@127.0.0.1:1/x", "demo", "--orders=20").
+		expect(t, exitOK, "throwaway", "With pgbarrier each of", "Next:")
 }
