@@ -28,6 +28,13 @@ func (c *demoCommand) Run(ctx context.Context, std streams) error {
 	if c.Orders < 1 || c.Orders > 1_000_000 {
 		return usageError{fmt.Errorf("--orders is %d, it must be from 1 to 1000000", c.Orders)}
 	}
+	if c.URL != "" {
+		pool, err := database{c.URL}.connect(ctx) // for the sake of its errors
+		if err != nil {
+			return err
+		}
+		pool.Close()
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -52,10 +53,20 @@ func TestErrorsAreOneLineThatSaysWhatToDo(t *testing.T) {
 	token := "pgb1.019aaf60-7c00-7000-8000-000000000000.742.0badcafe"
 	fresh := server.DatabaseForTest(t)
 	limited := migrated(t)
-	_, err := connectTo(t, limited).Exec(t.Context(), `
-		DO $$ BEGIN CREATE ROLE pgbarrier_test_nobody LOGIN; EXCEPTION WHEN duplicate_object THEN END $$`)
+	admin := connectTo(t, limited)
+	role := admin.Config().Database + "_nobody"
+	_, err := admin.Exec(t.Context(), "CREATE ROLE "+role)
 	must(t, err)
-	nobody := limited + "&options=-c%20role%3Dpgbarrier_test_nobody"
+	defer func() {
+		_, err := admin.Exec(t.Context(), "DROP ROLE "+role)
+		must(t, err)
+	}()
+	u, err := url.Parse(limited)
+	must(t, err)
+	q := u.Query()
+	q.Set("options", "-c role="+role)
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // pgx takes a plus for a plus
+	nobody := u.String()
 	for _, test := range []struct {
 		name, url string
 		args      []string
@@ -74,6 +85,7 @@ func TestErrorsAreOneLineThatSaysWhatToDo(t *testing.T) {
 		{"no token", limited, []string{"status"}, exitUsage, []string{"pgbarrier status --help"}},
 		{"no such flag", limited, []string{"wait", "--forever", token}, exitUsage, []string{"--forever"}},
 		{"no such command", limited, []string{"begin"}, exitUsage, []string{"begin"}},
+		{"demo without a server", "", []string{"demo", "--database=postgres://u:secret@127.0.0.1:1/x"}, exitError, []string{"failed to connect", "--database"}},
 		{"no orders", limited, []string{"demo", "--orders=0"}, exitUsage, []string{"--orders"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -12,5 +12,5 @@ var approaches = []approach{
 	{name: "enqueue_before_commit", title: "a  enqueue, then COMMIT"},
 	{name: "enqueue_after_commit", title: "b  COMMIT, then enqueue"},
 	{name: "pgbarrier", title: "c  with pgbarrier", barrier: true},
-	{name: "pgbarrier_listen_killed", title: "d  c, LISTEN killed", barrier: true, cut: true},
+	{name: "pgbarrier_listen_killed", title: "d  same, LISTEN killed", barrier: true, cut: true},
 }

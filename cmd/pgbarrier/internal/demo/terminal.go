@@ -18,8 +18,12 @@ type terminal struct {
 // newTerminal looks at what w is. https://no-color.org
 func newTerminal(w io.Writer) terminal {
 	file, ok := w.(*os.File)
-	live := ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
-	return terminal{w, live, live && os.Getenv("NO_COLOR") == ""}
+	if !ok || !term.IsTerminal(int(file.Fd())) || os.Getenv("TERM") == "dumb" {
+		return terminal{Writer: w}
+	}
+	// A line that does not fit is broken into two, of which only the second could be overwritten.
+	columns, _, err := term.GetSize(int(file.Fd()))
+	return terminal{w, err != nil || columns >= 80, os.Getenv("NO_COLOR") == ""}
 }
 
 // The SGR codes of the few colours there are.
