@@ -111,7 +111,7 @@ func (d *demonstration) run(ctx context.Context) error {
 		command: func(ctx context.Context) *exec.Cmd { return d.Producer(ctx, d.base.url, d.approach.name) },
 		queue:   q,
 		killed:  func() { d.base.note(ctx, d.approach, killedProducer) },
-		running: map[*exec.Cmd]bool{},
+		running: map[*exec.Cmd]int{},
 	}
 	served := orders.run(ctx, d.arrivals(ctx))
 	if served == nil {

@@ -19,7 +19,9 @@ func TestAsAnOrdinaryRole(t *testing.T) {
 	database, role := u.Path[1:], u.Path[1:]+"_owner"
 	query(t, admin, fmt.Sprintf("CREATE ROLE %[1]s LOGIN PASSWORD 'secret'; GRANT CREATE ON DATABASE %[2]s TO %[1]s",
 		pgx.Identifier{role}.Sanitize(), pgx.Identifier{database}.Sanitize()))
-	defer func() { query(t, admin, fmt.Sprintf("DROP OWNED BY %[1]s; DROP ROLE %[1]s", pgx.Identifier{role}.Sanitize())) }()
+	defer func() {
+		query(t, admin, fmt.Sprintf("DROP OWNED BY %[1]s; DROP ROLE %[1]s", pgx.Identifier{role}.Sanitize()))
+	}()
 	u.User = url.UserPassword(role, "secret")
 	result, err := Run(t.Context(), config(u.String(), 100, &bytes.Buffer{}))
 	if err != nil {

@@ -18,6 +18,9 @@ const (
 	processes      = 4
 	requestsAtOnce = 4 // in each process
 	killEvery      = 170 * time.Millisecond
+	// A process that is killed has answered so many requests: on a machine so slow that processes are
+	// killed faster than they start, nothing would ever be done.
+	answersBeforeKill = 10
 )
 
 // A service is the orders service: processes that are started, fed, killed and replaced.
@@ -26,8 +29,8 @@ type service struct {
 	queue   queue
 	killed  func() // called for each process that was killed
 
-	mu      sync.Mutex // guards all below
-	running map[*exec.Cmd]bool
+	mu      sync.Mutex        // guards all below
+	running map[*exec.Cmd]int // how many requests they have answered
 	commits []response
 	failure error // the first that is not the demo's own doing
 }
@@ -83,20 +86,20 @@ func (s *service) process(ctx context.Context, requests <-chan request) (more bo
 		return false, fmt.Errorf("start a producer process: %w", err)
 	}
 	s.mu.Lock()
-	s.running[cmd] = true
+	s.running[cmd] = 0
 	s.mu.Unlock()
 
 	free := make(chan struct{}, requestsAtOnce)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.read(out, free)
+		s.read(cmd, out, free)
 	}()
 	more = feed(in, requests, free, ended)
 	_ = in.Close() // the process may be gone, and the pipe with it
 	<-ended
 	s.mu.Lock()
-	alive := s.running[cmd]
+	_, alive := s.running[cmd]
 	delete(s.running, cmd)
 	s.mu.Unlock()
 	if err := cmd.Wait(); err != nil && alive && ctx.Err() == nil {
@@ -128,7 +131,7 @@ func feed(in io.Writer, requests <-chan request, free chan struct{}, ended <-cha
 }
 
 // read takes what a process writes, until it ends.
-func (s *service) read(out io.Reader, free <-chan struct{}) {
+func (s *service) read(cmd *exec.Cmd, out io.Reader, free <-chan struct{}) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		var l line
 		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
@@ -140,18 +143,21 @@ func (s *service) read(out io.Reader, free <-chan struct{}) {
 			s.queue <- *l.Message
 		case l.Response != nil:
 			<-free
-			s.take(*l.Response)
+			s.take(cmd, *l.Response)
 		}
 	}
 }
 
-func (s *service) take(r response) {
+func (s *service) take(cmd *exec.Cmd, r response) {
 	if r.Error != "" {
 		s.fail(fmt.Errorf("an order could not be placed: %s", r.Error))
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if answered, alive := s.running[cmd]; alive {
+		s.running[cmd] = answered + 1
+	}
 	if !r.Committed.IsZero() {
 		s.commits = append(s.commits, r)
 	}
@@ -175,7 +181,10 @@ func (s *service) killAtRandom(done <-chan struct{}) {
 func (s *service) killOne() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for cmd := range s.running { // in random order
+	for cmd, answered := range s.running { // in random order
+		if answered < answersBeforeKill {
+			continue
+		}
 		delete(s.running, cmd)
 		return cmd.Process.Signal(os.Kill) == nil
 	}
