@@ -140,7 +140,7 @@ func (f finding) write(w io.Writer, asJSON bool) error {
 	if f.Snapshot != "" {
 		parts = append(parts, "snapshot "+f.Snapshot)
 	}
-	if f.Outcome == pgbarrier.Pending.String() {
+	if f.Outcome == pgbarrier.Pending.String() && f.Snapshot != "" { // else it was not looked up
 		parts = append(parts, f.Producer.String())
 	}
 	_, err := fmt.Fprintln(w, strings.Join(parts, "  "))

@@ -10,6 +10,9 @@ import (
 	"github.com/pgbarrier/pgbarrier/listener"
 )
 
+// lookupTimeout bounds what wait does after its own timeout has passed.
+const lookupTimeout = 2 * time.Second
+
 type waitCommand struct {
 	database
 	Tokens  []string      `arg:"" name:"token" help:"Tokens, or - for tokens from stdin, separated by white space."`
@@ -106,18 +109,33 @@ func (c *waitCommand) wait(ctx context.Context, inquiries []inquiry, print func(
 	for _, q := range pending {
 		go func() { results <- waited{q, l.Wait(limited, q.token)} }()
 	}
+	var late []inquiry
 	for range pending {
 		w := <-results
 		status, known := statusOf(w.err)
 		switch {
-		case known, errors.Is(w.err, context.DeadlineExceeded) && ctx.Err() == nil:
+		case known:
 			if err := print(w.inquiry, judged{status: status}); err != nil {
 				return err
 			}
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(w.err, context.DeadlineExceeded):
+			late = append(late, w.inquiry)
 		default:
 			return w.err
+		}
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	// Whoever gave up wants to know what they waited for. If the server is down, they are pending.
+	lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	judgements, _ := judge(lookup, pool, valid(late))
+	for _, q := range late {
+		if err := print(q, judgements[q.token]); err != nil {
+			return err
 		}
 	}
 	return nil

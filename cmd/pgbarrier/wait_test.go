@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -35,6 +36,14 @@ func TestWaitEndsWithTheTransactions(t *testing.T) {
 	must(t, second.Rollback(t.Context()))
 	must(t, first.Commit(t.Context()))
 	finish(t, cmd.Wait(), out, errs).expect(t, exitAborted, "committed      "+committed.String(), "aborted        "+aborted.String())
+}
+
+func TestWaitThatGivesUpTellsWhatItWaitedFor(t *testing.T) {
+	url := migrated(t)
+	conn := connectTo(t, url)
+	_, pending := begin(t, conn)
+	pgbarrierCommand(t, url, "wait", "--timeout=50ms", pending.String()).
+		expect(t, exitPending, fmt.Sprintf("producer pid %d, idle in transaction", conn.PgConn().PID()))
 }
 
 func TestWaitEndsWithASignal(t *testing.T) {
