@@ -12,7 +12,7 @@ import (
 // demoCommand has no DATABASE_URL: who only wants to look should not load what happens to be there.
 type demoCommand struct {
 	URL    string `name:"database" short:"d" placeholder:"URL" help:"Run in this database, in a schema of its own that is dropped at the end, instead of on a throwaway server. DATABASE_URL does not count here."`
-	Orders int    `default:"1500" help:"Orders that are placed at each of the four approaches (default ${default}, in 3 s)."`
+	Orders int    `default:"1200" help:"Orders that are placed at each of the four approaches, 500 a second (default ${default})."`
 	JSON   bool   `name:"json" help:"Print the numbers as JSON; progress goes to stderr."`
 }
 

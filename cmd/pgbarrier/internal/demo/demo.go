@@ -18,7 +18,7 @@ import (
 type Config struct {
 	// DatabaseURL names the database. Empty: a throwaway server.
 	DatabaseURL string
-	// Requests is how many come in at each approach, in about three seconds.
+	// Requests is how many come in at each approach, at requestsPerSecond.
 	Requests int
 	// Producer makes the command of a producer process, which calls [Produce] for the approach with
 	// the database's URL and its stdin and stdout.

@@ -72,8 +72,8 @@ func (p *progress) watch(ctx context.Context, b *base, a approach, requests int)
 	for {
 		select {
 		case <-ctx.Done():
-			if text, err := p.state(context.WithoutCancel(ctx), b, a, requests); err == nil {
-				p.done(text)
+			if text, err := p.state(context.WithoutCancel(ctx), b, a, 1); err == nil {
+				p.done(text) // the last requests may have been declined: of 1, the bar is full
 			}
 			return
 		case <-tick.C:
@@ -111,7 +111,7 @@ func (p *progress) state(ctx context.Context, b *base, a approach, requests int)
 	if a.cut {
 		kills = fmt.Sprintf("%d+%d kills", producers, listens)
 	}
-	bar := p.bar(arrived, requests, barWidth)
+	bar := p.bar(min(arrived, requests), requests, barWidth)
 	empty := strings.Repeat(p.shade(), barWidth-utf8.RuneCountInString(bar))
 	return fmt.Sprintf("%-*s %s%s %5s orders %5s runs  %s", titleWidth, a.title,
 		p.paint(green, bar), p.paint(dim, empty), thousands(orders), thousands(runs), kills), nil
