@@ -1,0 +1,176 @@
+package demo
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgbarrier/pgbarrier/notify"
+)
+
+// A request asks the orders service for an order.
+type request struct {
+	ID       int     `json:"id"`
+	Declined bool    `json:"declined"`
+	Pause    float64 `json:"pause"` // ms
+}
+
+// A line is what a producer process writes: a message for the queue, or the response to a request.
+type line struct {
+	Message  *Message  `json:"message,omitempty"`
+	Response *response `json:"response,omitempty"`
+}
+
+type response struct {
+	Request   int       `json:"request"`
+	Committed time.Time `json:"committed,omitzero"` // when COMMIT returned
+	Error     string    `json:"error,omitempty"`
+}
+
+// A producer is one process of the orders service.
+type producer struct {
+	approach string
+	pool     *pgxpool.Pool
+
+	mu  sync.Mutex // held while a line is written
+	out io.Writer
+}
+
+// Produce is the orders service's process: it takes requests from in, places orders, and writes
+// messages and responses to out. It ends with in, or when the process is killed.
+func Produce(ctx context.Context, databaseURL, approach string, in io.Reader, out io.Writer) error {
+	pool, err := connect(ctx, databaseURL, producerApplication, requestsAtOnce)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	p := &producer{approach: approach, pool: pool, out: out}
+	var requests sync.WaitGroup
+	defer requests.Wait()
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		var r request
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return fmt.Errorf("not a request: %w", err)
+		}
+		requests.Go(func() { p.respond(ctx, r) })
+	}
+	return nil
+}
+
+func (p *producer) respond(ctx context.Context, r request) {
+	place := p.placeWithBarrier
+	switch p.approach {
+	case "enqueue_before_commit":
+		place = p.placeEnqueueFirst
+	case "enqueue_after_commit":
+		place = p.placeCommitFirst
+	}
+	answer := response{Request: r.ID}
+	err := place(ctx, r, &answer.Committed)
+	if err != nil && !errors.Is(err, errDeclined) {
+		answer.Error = err.Error()
+	}
+	_ = p.write(line{Response: &answer}) // who asked has gone: so will this process
+}
+
+// errDeclined rolls back.
+var errDeclined = errors.New("the order was declined")
+
+// placeEnqueueFirst is approach a: nothing is lost, but the worker does not wait for COMMIT.
+func (p *producer) placeEnqueueFirst(ctx context.Context, r request, committed *time.Time) error {
+	return p.transaction(ctx, committed, func(tx pgx.Tx) error {
+		if err := p.insert(ctx, tx, r, uuid.NullUUID{}); err != nil {
+			return err
+		}
+		if err := p.enqueue(Message{Request: r.ID}); err != nil {
+			return err
+		}
+		return r.rest()
+	})
+}
+
+// placeCommitFirst is approach b: the worker finds the order, unless this process ends in between.
+func (p *producer) placeCommitFirst(ctx context.Context, r request, committed *time.Time) error {
+	err := p.transaction(ctx, committed, func(tx pgx.Tx) error {
+		if err := p.insert(ctx, tx, r, uuid.NullUUID{}); err != nil {
+			return err
+		}
+		return r.decision()
+	})
+	if err != nil {
+		return err
+	}
+	r.otherWork()
+	return p.enqueue(Message{Request: r.ID})
+}
+
+// placeWithBarrier is approaches c and d: a, and one line more.
+func (p *producer) placeWithBarrier(ctx context.Context, r request, committed *time.Time) error {
+	return p.transaction(ctx, committed, func(tx pgx.Tx) error {
+		barrier, err := notify.Create(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := p.insert(ctx, tx, r, uuid.NullUUID{UUID: barrier.ID, Valid: true}); err != nil {
+			return err
+		}
+		if err := p.enqueue(Message{Request: r.ID, Barrier: barrier}); err != nil {
+			return err
+		}
+		return r.rest()
+	})
+}
+
+// transaction sets *committed when COMMIT has returned.
+func (p *producer) transaction(ctx context.Context, committed *time.Time, f func(pgx.Tx) error) error {
+	err := pgx.BeginFunc(ctx, p.pool, f)
+	if err == nil {
+		*committed = time.Now()
+	}
+	return err
+}
+
+func (p *producer) insert(ctx context.Context, tx pgx.Tx, r request, barrier uuid.NullUUID) error {
+	_, err := tx.Exec(ctx, "INSERT INTO pgbarrier_demo.orders VALUES ($1, $2, $3)", p.approach, r.ID, barrier)
+	return err
+}
+
+// rest is what the transaction does after the enqueue.
+func (r request) rest() error {
+	r.otherWork()
+	return r.decision()
+}
+
+func (r request) decision() error {
+	if r.Declined {
+		return errDeclined
+	}
+	return nil
+}
+
+// otherWork stands for what a service does besides: another query, a call, a garbage collection.
+func (r request) otherWork() { time.Sleep(time.Duration(r.Pause * float64(time.Millisecond))) }
+
+func (p *producer) enqueue(m Message) error { return p.write(line{Message: &m}) }
+
+// write writes l in one piece. It is shorter than PIPE_BUF, so the reader gets all of it or, if this
+// process is killed, nothing.
+func (p *producer) write(l line) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, err = p.out.Write(append(text, '\n'))
+	return err
+}

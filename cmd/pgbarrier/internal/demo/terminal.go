@@ -1,0 +1,60 @@
+package demo
+
+import (
+	"io"
+	"os"
+	"strconv"
+
+	"golang.org/x/term"
+)
+
+// A terminal is a writer, and what may be written to it besides plain text.
+type terminal struct {
+	io.Writer
+	live  bool // lines can be overwritten
+	fancy bool // colours and blocks
+}
+
+// newTerminal looks at what w is. https://no-color.org
+func newTerminal(w io.Writer) terminal {
+	file, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) || os.Getenv("TERM") == "dumb" {
+		return terminal{Writer: w}
+	}
+	// A line that does not fit is broken into two, of which only the second could be overwritten.
+	columns, _, err := term.GetSize(int(file.Fd()))
+	return terminal{w, err != nil || columns >= 80, os.Getenv("NO_COLOR") == ""}
+}
+
+// The SGR codes of the few colours there are.
+const (
+	bold  = "1"
+	dim   = "2"
+	red   = "31"
+	green = "32"
+)
+
+// paint returns text in a colour, where there are colours.
+func (t terminal) paint(colour, text string) string {
+	if !t.fancy {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// judge paints a count of what should not be: red, or green if there is none.
+func (t terminal) judge(n int, text string) string {
+	if n > 0 {
+		return t.paint(red, text)
+	}
+	return t.paint(green, text)
+}
+
+// thousands writes n with commas.
+func thousands(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}

@@ -1,0 +1,137 @@
+// Command pgbarrier shows what transaction barriers do (demo) and operates them from the shell:
+// it installs the schema, tells what became of a token's transaction, waits for it, and purges.
+//
+// Run pgbarrier --help for the commands and their exit codes.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+type commands struct {
+	Demo     demoCommand     `cmd:"" help:"Show the problem and the barrier at work, on a throwaway PostgreSQL server."`
+	Migrate  migrateCommand  `cmd:"" help:"Install the schema, or bring it up to this version."`
+	Status   statusCommand   `cmd:"" help:"Tell what became of the transactions of tokens."`
+	Wait     waitCommand     `cmd:"" help:"Wait until the transactions of tokens have ended."`
+	Purge    purgeCommand    `cmd:"" help:"Delete old barriers."`
+	Version  versionCommand  `cmd:"" help:"Print the version of this command."`
+	Producer producerCommand `cmd:"" name:"demo-producer" hidden:""`
+}
+
+// streams is where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// run runs the command that args name and returns its exit code.
+func run(args []string, std streams) int {
+	ctx, cause := untilSignal()
+	code := runCommand(ctx, args, std)
+	if sig := cause(); sig != nil && code != exitOK {
+		return 128 + int(sig.(syscall.Signal)) // as shells count
+	}
+	return code
+}
+
+func runCommand(ctx context.Context, args []string, std streams) int {
+	helped := false
+	parser, err := kong.New(&commands{},
+		kong.Name("pgbarrier"),
+		kong.Description(description),
+		kong.UsageOnError(),
+		kong.Writers(std.out, std.err),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
+		kong.Exit(func(int) { helped = true }), // after --help
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(std),
+	)
+	if err != nil {
+		return report(std, err)
+	}
+	bare := len(args) == 0
+	if bare {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	switch {
+	case bare:
+		return exitUsage // for scripts that lost their arguments
+	case helped:
+		return exitOK
+	}
+	if err != nil {
+		hint := "pgbarrier --help"
+		var parseErr *kong.ParseError
+		if errors.As(err, &parseErr) && parseErr.Context != nil && parseErr.Context.Selected() != nil {
+			hint = "pgbarrier " + parseErr.Context.Selected().Name + " --help"
+		}
+		fmt.Fprintf(std.err, "pgbarrier: %s (see %s)\n", oneLine(err), hint)
+		return exitUsage
+	}
+	return report(std, command.Run())
+}
+
+// report prints err, unless it only carries an exit code, and returns the exit code.
+func report(std streams, err error) int {
+	var code exitCode
+	if errors.As(err, &code) {
+		return int(code)
+	}
+	if err == nil {
+		return exitOK
+	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(std.err, "pgbarrier: interrupted")
+		return exitError
+	}
+	fmt.Fprintln(std.err, "pgbarrier: "+strings.TrimPrefix(err.Error(), "pgbarrier: "))
+	return codeOf(err)
+}
+
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM, and a function that
+// tells which came. A second one ends the process at once.
+func untilSignal() (context.Context, func() os.Signal) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	came := make(chan os.Signal, 1)
+	go func() {
+		sig := <-signals
+		signal.Stop(signals)
+		came <- sig
+		cancel()
+	}()
+	return ctx, func() os.Signal {
+		if ctx.Err() == nil {
+			return nil
+		}
+		return <-came
+	}
+}
+
+// oneLine joins the lines of an error, such as pgx's of a host with several addresses.
+func oneLine(err error) string {
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		// pgx tries an address once with TLS and once without, and fails alike.
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
+}
