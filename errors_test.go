@@ -45,7 +45,7 @@ func TestAStatusIsAnErrorUnlessPendingOrCommitted(t *testing.T) {
 			t.Errorf("%v: %v is not %v about the token", test.status, err, test.err)
 		}
 		for _, other := range []error{pgbarrier.ErrAborted, pgbarrier.ErrExpired, pgbarrier.ErrWrongDatabase, pgbarrier.ErrInvalidToken} {
-			if other != test.err && errors.Is(err, other) {
+			if !errors.Is(other, test.err) && errors.Is(err, other) {
 				t.Errorf("%v is also %v", err, other)
 			}
 		}

@@ -37,7 +37,7 @@
 //     commit; everything else on the channel at most causes a check, and checks are bounded by
 //     Config.MinDelay.
 //   - A database outage delays waits and never ends them.
-//   - A cancelled wait leaves nothing behind. A wait costs no goroutine of the listener's.
+//   - A canceled wait leaves nothing behind. A wait costs no goroutine of the listener's.
 //   - When Run has returned, no goroutine and no connection is left, and every wait has ended.
 //
 // # What may not

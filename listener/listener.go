@@ -151,7 +151,7 @@ func (l *Listener) Wait(ctx context.Context, tokens ...pgbarrier.Token) error {
 		return sub.Err()
 	case <-ctx.Done():
 	}
-	if err := sub.Err(); err != ErrPending {
+	if err := sub.Err(); !errors.Is(err, ErrPending) {
 		return err
 	}
 	return ctx.Err()

@@ -56,5 +56,5 @@ func (s *Subscription) Close() {
 	}
 }
 
-// ended is called with set.mu held.
-func (s *Subscription) ended() bool { return s.err != ErrPending }
+// ended tells whether the wait has ended. It is called with set.mu held.
+func (s *Subscription) ended() bool { return !errors.Is(s.err, ErrPending) }

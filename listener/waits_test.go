@@ -9,7 +9,7 @@ import (
 	"github.com/pgbarrier/pgbarrier"
 )
 
-// assertEmpty: an ended or cancelled wait leaves nothing behind.
+// assertEmpty: an ended or canceled wait leaves nothing behind.
 func assertEmpty(t *testing.T, s *waitSet) {
 	t.Helper()
 	s.mu.Lock()

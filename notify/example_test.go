@@ -43,7 +43,12 @@ func ExampleCreate() {
 
 func ExampleQueue() {
 	ctx := context.Background()
-	var tx pgx.Tx // from pool.Begin
+	var pool *pgxpool.Pool // from pgxpool.New
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 
 	var barrier pgbarrier.Token
 	batch := &pgx.Batch{}
