@@ -31,10 +31,9 @@ type keeper struct {
 	closeOnce sync.Once
 	closeErr  error
 
-	mu      sync.Mutex
-	runs    int
-	exited  map[int]chan struct{} // by number of the run; closed when no process of it is left
-	readErr error
+	mu     sync.Mutex
+	runs   int
+	exited map[int]chan struct{} // by number of the run; closed when no process of it is left
 }
 
 const replyMark = "devpg-keeper: "

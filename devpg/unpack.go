@@ -52,7 +52,7 @@ func extract(dir string, r io.Reader, uid, gid int) error {
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

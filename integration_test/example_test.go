@@ -84,8 +84,8 @@ func Example_anyLanguage() {
 		panic(err)
 	}
 	statuses, err := pgbarrier.Check(ctx, pool, token)
-	fmt.Println(statuses, err)
-	// Output: [committed] <nil>
+	fmt.Println(statuses[0], err)
+	// Output: committed <nil>
 }
 
 // examplePool leads to a fresh database with the schema.

@@ -82,15 +82,15 @@ func TestAPollsContextErrorComesAsItself(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := polling(t, ctx, pool, token)
 	cancel()
-	if err := <-done; err != context.Canceled { //nolint:errorlint // itself, not wrapped
+	if err := <-done; err != context.Canceled {
 		t.Errorf("canceled: %v", err)
 	}
-	if err := pgbarrier.Poll(ctx, pool, token); err != context.Canceled { //nolint:errorlint // likewise
+	if err := pgbarrier.Poll(ctx, pool, token); err != context.Canceled {
 		t.Errorf("canceled before: %v", err)
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := pgbarrier.Poll(ctx, pool, token); err != context.DeadlineExceeded { //nolint:errorlint // likewise
+	if err := pgbarrier.Poll(ctx, pool, token); err != context.DeadlineExceeded {
 		t.Errorf("deadline: %v", err)
 	}
 }
