@@ -226,8 +226,9 @@ BEGIN
 		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	-- A plan made while the table was small must not scan it when it has grown. The one-row tables are
-	-- scanned all the same, at a cost that would (before PostgreSQL 18) have every call compiled.
-	SET enable_seqscan = off SET jit = off
+	-- scanned all the same, at a cost that would (before PostgreSQL 18) have every call compiled, and
+	-- make a generic plan look dear: planning anew takes longer than the check.
+	SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 	AS $fn$
 	DECLARE
 		newest xid8;
@@ -330,7 +331,7 @@ BEGIN
 	-- so every check sees a row or the horizon above it.
 	CREATE OR REPLACE FUNCTION pgbarrier.purge(retention interval, batch integer DEFAULT 10000) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	SET enable_seqscan = off SET jit = off -- as in check
+	SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan -- as in check
 	AS $fn$
 	DECLARE
 		purged bigint;
