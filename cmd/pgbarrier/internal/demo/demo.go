@@ -155,7 +155,7 @@ func (d *demonstration) listen(ctx context.Context, w *worker) (stop func(), err
 	stop = func() {
 		cancel()
 		<-cut
-		_ = <-ran // the context's error, that cancel has just caused
+		<-ran //nolint:errcheck // the context's error, that cancel has just caused
 		pool.Close()
 	}
 	select {
