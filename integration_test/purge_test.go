@@ -118,7 +118,7 @@ func TestOnlyOneSessionPurgesAtATime(t *testing.T) {
 	token := committed(t, pool)
 	holder := begin(t, pool)
 	execute(t, holder, "SELECT pg_advisory_xact_lock("+purging+")")
-	time.Sleep(2 * time.Millisecond)
+	nextMillisecond(t, pool)
 	if n, err := pgbarrier.Purge(t.Context(), pool, time.Nanosecond); err != nil || n != 0 {
 		t.Errorf("purged %d, %v", n, err)
 	}
@@ -139,7 +139,7 @@ func TestATransactionOlderThanTheHorizonIsStillPendingAndThenRight(t *testing.T)
 	prepared := begin(t, pool)
 	preparedToken := createUnannounced(t, prepared)
 	execute(t, prepared, "PREPARE TRANSACTION 'p'")
-	time.Sleep(time.Millisecond)
+	nextMillisecond(t, pool)
 	committed(t, pool)
 	purgeAll(t, pool)
 	if n := query[int](t, pool, "SELECT count(*) FROM pgbarrier.horizon WHERE purged_through > $1", preparedToken.ID.String()); n != 1 {
@@ -176,7 +176,7 @@ func TestAPurgeAndItsHorizonAreOne(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
 	token := committed(t, pool)
-	time.Sleep(2 * time.Millisecond)
+	nextMillisecond(t, pool)
 	tx := begin(t, pool)
 	if n, err := pgbarrier.Purge(t.Context(), tx, time.Nanosecond); err != nil || n != 1 {
 		t.Fatalf("purged %d, %v", n, err)
