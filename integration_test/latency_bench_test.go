@@ -38,10 +38,11 @@ func BenchmarkCommitToRunning(b *testing.B) {
 	})
 	b.Run("raw-LISTEN", func(b *testing.B) {
 		pool := migratedDatabase(b)
+		execute(b, pool, "CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
 		conn := listen(b, pool)
 		latencies(b, func() (committed, running time.Time) {
 			tx := begin(b, pool)
-			execute(b, tx, "INSERT INTO pgbarrier.barrier VALUES (gen_random_uuid()); SELECT pg_notify('pgbarrier', 'x')")
+			execute(b, tx, "INSERT INTO orders DEFAULT VALUES; SELECT pg_notify('pgbarrier', 'x')")
 			woken := make(chan time.Time, 1)
 			go func() {
 				if _, err := conn.WaitForNotification(b.Context()); err != nil {
