@@ -22,8 +22,8 @@ const (
 
 var (
 	// errDeaf: LISTEN was accepted, the connection works, and nothing is heard.
-	errDeaf = errors.New("the LISTEN connection does not hear what is sent to it: " +
-		"if it goes through a pooler in transaction mode, set Config.ListenConnString to a direct connection")
+	errDeaf = errors.New("the LISTEN connection does not hear what is sent to it: it may go through a pooler " +
+		"in transaction mode or to another database; set Config.ListenConnString to a direct connection")
 	// errSilent: a session that did hear hears nothing any more.
 	errSilent = errors.New("the LISTEN connection went silent")
 	// errUnproved: nothing could be sent to a session, which says nothing about it.
