@@ -70,6 +70,15 @@ func (s *waitSet) recheck(forget bool) {
 	s.signal()
 }
 
+// watch tells whether a session is being watched that would end if the server crashed. Without one
+// nothing would make recent forget a commit that a crash took, and so commits are not remembered.
+func (s *waitSet) watch(watched bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unwatched = !watched
+	s.recent.forget()
+}
+
 // A demand is what the time of the next check depends on.
 type demand struct {
 	pending  int

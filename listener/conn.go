@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -107,15 +106,29 @@ func (s pgxSession) close() { closeConn(s.conn) }
 // again after it broke. One statement runs at a time; the others wait.
 type queryConn struct {
 	dialer dialer
-	turn   sync.Mutex // guards conn; held during a statement, which has a timeout
-	conn   *pgx.Conn
+	// replaced is called before a connection that takes the place of another is used: the server may
+	// have crashed in between.
+	replaced func()
+
+	turn chan struct{} // capacity 1; whoever has put something in may use what is below
+	conn *pgx.Conn
+	used bool // there was a connection before
+}
+
+func newQueryConn(d dialer, replaced func()) *queryConn {
+	return &queryConn{dialer: d, replaced: replaced, turn: make(chan struct{}, 1)}
 }
 
 // do runs f on the connection. If the connection turns out to have been closed while it was idle, f
 // runs once more on a new one; f must be idempotent.
 func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
-	q.turn.Lock()
-	defer q.turn.Unlock()
+	// Not a mutex: a pulse must not wait for a check on a dead connection longer than its own context.
+	select {
+	case q.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-q.turn }()
 	for {
 		reused := q.conn != nil
 		if !reused {
@@ -124,6 +137,10 @@ func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 				return err
 			}
 			q.conn = conn
+			if q.used {
+				q.replaced()
+			}
+			q.used = true
 		}
 		limited, cancel := context.WithTimeout(ctx, queryTimeout)
 		err := f(limited, q.conn)
@@ -144,7 +161,7 @@ func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 	}
 }
 
-// drop closes the connection. The caller holds turn.
+// drop closes the connection. The caller has the turn.
 func (q *queryConn) drop() {
 	if q.conn != nil {
 		closeConn(q.conn)
@@ -153,8 +170,8 @@ func (q *queryConn) drop() {
 }
 
 func (q *queryConn) close() {
-	q.turn.Lock()
-	defer q.turn.Unlock()
+	q.turn <- struct{}{}
+	defer func() { <-q.turn }()
 	q.drop()
 }
 

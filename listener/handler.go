@@ -23,8 +23,10 @@ func (l *Listener) HandleNotification(_ context.Context, n *pgconn.Notification,
 }
 
 // HandleBacklog must be called whenever the loop has begun to listen, after a reconnect too: what was
-// announced before then was missed, and all that is waited for is checked. conn is not used.
+// announced before then was missed, and all that is waited for is checked. From the first call on the
+// loop's connection stands for the server: commits are remembered until the next. conn is not used.
 func (l *Listener) HandleBacklog(context.Context, string, *pgx.Conn) error {
+	l.waits.watch(true)
 	l.waits.recheck(true)
 	return nil
 }

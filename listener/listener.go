@@ -41,12 +41,14 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 		return nil, err
 	}
 	dial := dialer{config: pool.Config()}
+	waits := newWaitSet(config.Trace.Resolved)
+	waits.watch(false) // nobody does yet
 	return &Listener{
 		config: config,
 		pool:   pool,
-		query:  &queryConn{dialer: dial},
+		query:  newQueryConn(dial, func() { waits.recheck(true) }),
 		listen: dialer{config: dial.config, direct: direct},
-		waits:  newWaitSet(config.Trace.Resolved),
+		waits:  waits,
 		ready:  make(chan struct{}),
 	}, nil
 }

@@ -81,8 +81,10 @@ func (r *receiver) session(ctx context.Context) (connected time.Time, err error)
 		return connected, err
 	}
 	defer s.close()
-	// However it ends: the server may have crashed, see recent.forget.
-	defer r.waits.recheck(true)
+	defer func() { // the server may have crashed: see recent.forget
+		r.waits.watch(false)
+		r.waits.recheck(true)
+	}()
 	if err := r.prove(ctx, s, pulse); err != nil {
 		return connected, err
 	}
@@ -98,7 +100,7 @@ func (r *receiver) session(ctx context.Context) (connected time.Time, err error)
 			continue
 		}
 		switch err := r.prove(ctx, s, pulse); {
-		case errors.Is(err, errUnproved) && s.ping(ctx) == nil:
+		case errors.Is(err, errUnproved) && r.alive(ctx, s):
 			// Kept: giving it up would gain nothing, as another could not be proved either.
 		case errors.Is(err, errDeaf):
 			return connected, errSilent
@@ -124,6 +126,13 @@ func (r *receiver) prove(ctx context.Context, s session, pulse string) error {
 	return err
 }
 
+// alive tells whether the session's connection answers, whatever it hears.
+func (r *receiver) alive(ctx context.Context, s session) bool {
+	ctx, cancel := context.WithTimeout(ctx, r.heartbeat/2)
+	defer cancel()
+	return s.ping(ctx) == nil
+}
+
 // receive receives for the duration d, or until a pulse comes if one is named. It returns whether
 // the pulse came, or without one whether anything came.
 func (r *receiver) receive(ctx context.Context, s session, d time.Duration, pulse, want string) (heard bool, err error) {
@@ -147,6 +156,7 @@ func (r *receiver) receive(ctx context.Context, s session, d time.Duration, puls
 
 func (r *receiver) found() {
 	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
+	r.waits.watch(true)
 	r.waits.recheck(false)
 	r.status.connected()
 	r.once.Do(r.ready)
