@@ -93,9 +93,10 @@ func TestANilDatabaseHandleIsAnErrorNotAPanic(t *testing.T) {
 			_, purgeErr := pgbarrier.Purge(ctx, db, time.Hour)
 			for what, err := range map[string]error{
 				"Check": checkErr, "Purge": purgeErr,
-				"Migrate":     pgbarrier.Migrate(ctx, db),
-				"CheckSchema": pgbarrier.CheckSchema(ctx, db),
-				"Poll":        pgbarrier.Poll(ctx, db, parsed(t, someToken)),
+				"Migrate":      pgbarrier.Migrate(ctx, db),
+				"CheckSchema":  pgbarrier.CheckSchema(ctx, db),
+				"Poll":         pgbarrier.Poll(ctx, db, parsed(t, someToken)),
+				"AwaitReplica": pgbarrier.AwaitReplica(ctx, db, parsed(t, someToken)),
 			} {
 				if err == nil || !strings.Contains(err.Error(), "handle is nil") {
 					t.Errorf("%s: %v", what, err)

@@ -32,10 +32,17 @@ type Judgement struct {
 // SERIALIZABLE) statuses are those of that snapshot and do not move on.
 // The role needs EXECUTE on pgbarrier.check(text[]).
 func Check(ctx context.Context, db DB, tokens ...Token) ([]Status, error) {
+	return inBatches(ctx, db, Judge, tokens)
+}
+
+// judge is a function that asks the server about tokens in one statement.
+type judge func(ctx context.Context, db DB, tokens ...Token) (Judgement, error)
+
+func inBatches(ctx context.Context, db DB, ask judge, tokens []Token) ([]Status, error) {
 	statuses := make([]Status, 0, len(tokens))
 	for {
 		n := min(len(tokens), checkBatch)
-		judgement, err := Judge(ctx, db, tokens[:n]...)
+		judgement, err := ask(ctx, db, tokens[:n]...)
 		if err != nil {
 			return nil, err
 		}
@@ -49,33 +56,37 @@ func Check(ctx context.Context, db DB, tokens ...Token) ([]Status, error) {
 // Judge is Check as exactly one statement with one snapshot, and tells that snapshot too. Without
 // tokens it costs the server the same however many transactions run. It serves package listener.
 func Judge(ctx context.Context, db DB, tokens ...Token) (Judgement, error) {
+	return ask(ctx, db, "check", "SELECT version, origin, snapshot, outcomes FROM pgbarrier.check($1)", tokens)
+}
+
+// ask runs a query that returns what pgbarrier.check does, and what is scanned into more.
+func ask(ctx context.Context, db DB, doing, query string, tokens []Token, more ...any) (Judgement, error) {
 	if err := requireDB(db); err != nil {
 		return Judgement{}, err
 	}
 	texts := make([]string, len(tokens))
 	for i, t := range tokens {
 		if err := t.Valid(); err != nil {
-			return Judgement{}, fmt.Errorf("pgbarrier: check: %w", err)
+			return Judgement{}, fmt.Errorf("pgbarrier: %s: %w", doing, err)
 		}
 		texts[i] = t.String()
 	}
 	var version int
 	var origin, snapshot, outcomes string
-	err := db.QueryRow(ctx, "SELECT version, origin, snapshot, outcomes FROM pgbarrier.check($1)", texts).
-		Scan(&version, &origin, &snapshot, &outcomes)
+	err := db.QueryRow(ctx, query, texts).Scan(append([]any{&version, &origin, &snapshot, &outcomes}, more...)...)
 	if err != nil {
 		var pgErr *pgconn.PgError
 		if errors.As(err, &pgErr) && pgErr.Code == "25006" { // read_only_sql_transaction: raised by pgbarrier.check
-			return Judgement{}, fmt.Errorf("pgbarrier: check: %w (%w)", ErrStandby, err)
+			return Judgement{}, fmt.Errorf("pgbarrier: %s: %w (%w)", doing, ErrStandby, err)
 		}
-		return Judgement{}, Explain("check", err)
+		return Judgement{}, Explain(doing, err)
 	}
 	if err := requireVersion(version); err != nil {
 		return Judgement{}, err
 	}
 	judgement, err := decodeJudgement(origin, snapshot, outcomes, len(tokens))
 	if err != nil {
-		return Judgement{}, fmt.Errorf("pgbarrier: check: %w", err)
+		return Judgement{}, fmt.Errorf("pgbarrier: %s: %w", doing, err)
 	}
 	return judgement, nil
 }
@@ -127,6 +138,10 @@ func Poll(ctx context.Context, db DB, tokens ...Token) error {
 // db should be a pool: a single connection that breaks stays broken, and in the producer's own
 // transaction the wait cannot end.
 func (p Poller) Wait(ctx context.Context, db DB, tokens ...Token) error {
+	return p.wait(ctx, db, Judge, tokens)
+}
+
+func (p Poller) wait(ctx context.Context, db DB, ask judge, tokens []Token) error {
 	if p.MinDelay < 0 || p.MaxDelay < 0 {
 		return fmt.Errorf("pgbarrier: poll: delays are %v and %v, they cannot be negative", p.MinDelay, p.MaxDelay)
 	}
@@ -146,7 +161,7 @@ func (p Poller) Wait(ctx context.Context, db DB, tokens ...Token) error {
 	<-pause.C
 	var outage error
 	for {
-		statuses, err := Check(ctx, db, tokens...)
+		statuses, err := inBatches(ctx, db, ask, tokens)
 		switch {
 		case ctx.Err() != nil:
 			return ctxError(ctx, outage)
@@ -210,13 +225,12 @@ func IsOutage(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
-// isBroken tells whether db is one connection and closed: it will not come back.
+// isBroken tells whether db is one connection that will not answer again: it is closed, or its
+// transaction has failed.
 func isBroken(db DB) bool {
-	switch db := db.(type) {
-	case *pgx.Conn:
-		return db.IsClosed()
-	case interface{ Conn() *pgx.Conn }: // pgx.Tx, *pgxpool.Conn
-		return db.Conn().IsClosed()
+	conn, ok := db.(*pgx.Conn)
+	if of, wrapped := db.(interface{ Conn() *pgx.Conn }); wrapped { // pgx.Tx, *pgxpool.Conn
+		conn, ok = of.Conn(), true
 	}
-	return false
+	return ok && (conn.IsClosed() || conn.PgConn().TxStatus() == 'E')
 }

@@ -74,6 +74,7 @@ func CheckSchema(ctx context.Context, db DB) error {
 			('function purge', to_regprocedure('pgbarrier.purge(interval,integer)') IS NOT NULL),
 			('function status', to_regprocedure('pgbarrier.status(pg_catalog.text)') IS NOT NULL),
 			('function token', to_regprocedure('pgbarrier.token(pg_catalog.uuid,pg_catalog.xid8)') IS NOT NULL),
+			('function visible', to_regprocedure('pgbarrier.visible(pg_catalog.text[])') IS NOT NULL),
 			('table horizon', to_regclass('pgbarrier.horizon') IS NOT NULL),
 			('table identity', to_regclass('pgbarrier.identity') IS NOT NULL),
 			('table barrier', to_regclass('pgbarrier.barrier') IS NOT NULL),

@@ -94,6 +94,9 @@ var jobs = map[string]func(ctx context.Context, db *pgxpool.Pool, token pgbarrie
 		_, err := pgbarrier.Purge(ctx, db, time.Hour)
 		return err
 	},
+	"await a replica": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
+		return pgbarrier.AwaitReplica(ctx, db, token)
+	},
 	"status": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
 		_, err := db.Exec(ctx, "SELECT pgbarrier.status($1)", token)
 		return err
@@ -124,11 +127,12 @@ var forbidden = []string{
 
 func TestARoleCanDoItsJobAndNothingElse(t *testing.T) {
 	for who, can := range map[string][]string{
-		"producer":              {"create"},
-		"worker":                {"check", "look at the schema"},
-		"whoever purges":        {"purge"},
-		"whoever asks from SQL": {"status"},
-		"nobody":                nil,
+		"producer":                     {"create"},
+		"worker":                       {"check", "look at the schema"},
+		"whoever purges":               {"purge"},
+		"whoever asks from SQL":        {"status"},
+		"whoever reads from a standby": {"await a replica"},
+		"nobody":                       nil,
 	} {
 		t.Run(who, func(t *testing.T) {
 			t.Parallel()

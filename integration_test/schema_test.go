@@ -57,6 +57,7 @@ func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
 		{"FUNCTION pgbarrier.never_assigned(xid8)", "function never_assigned", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.status(text)", "function status", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.purge(interval, integer)", "function purge", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.visible(text[])", "function visible", pgbarrier.Committed},
 		{"TRIGGER announce ON pgbarrier.barrier", "trigger announce", pgbarrier.Committed},
 		{"TABLE pgbarrier.horizon", "table horizon", pgbarrier.Committed},
 		{"TABLE pgbarrier.identity", "table identity", pgbarrier.WrongDatabase},
@@ -153,8 +154,9 @@ func TestWithoutTheSchemaEveryCallNamesTheCommandThatInstallsIt(t *testing.T) {
 	_, purgeErr := pgbarrier.Purge(t.Context(), pool, time.Hour)
 	for what, err := range map[string]error{
 		"Create": createErr, "Check": checkErr, "Purge": purgeErr,
-		"CheckSchema": pgbarrier.CheckSchema(t.Context(), pool),
-		"Poll":        pgbarrier.Poll(t.Context(), pool, token),
+		"CheckSchema":  pgbarrier.CheckSchema(t.Context(), pool),
+		"Poll":         pgbarrier.Poll(t.Context(), pool, token),
+		"AwaitReplica": pgbarrier.AwaitReplica(t.Context(), pool, token),
 	} {
 		wantErr(t, what, err, pgbarrier.ErrNotMigrated)
 		if !strings.Contains(err.Error(), "pgbarrier migrate") {

@@ -17,6 +17,7 @@
 --   GRANT USAGE ON SCHEMA pgbarrier TO producer, worker;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.create(boolean) TO producer;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.version(), pgbarrier.check(text[]) TO worker;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.visible(text[]) TO whoever reads from a standby;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.purge(interval, integer) TO whoever purges;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.status(text) TO whoever asks from SQL;
 DO $pgbarrier$
@@ -313,6 +314,65 @@ BEGIN
 		RETURN false;
 	EXCEPTION WHEN invalid_parameter_value THEN
 		RETURN true;
+	END
+	$fn$;
+
+	-- visible tells, in check's letters, whether the updates can be read here, by the transaction that
+	-- asks, on a standby or a primary:
+	--   C the row is there, and so are the updates
+	--   A they will not come: the transaction has ended, in this server's history, without the row
+	--   P not yet. A standby may say so of what the primary already knows to have aborted
+	--   E the transaction has ended, and the row may have been purged before we looked
+	-- one_snapshot tells that the transaction that asks has one for all its statements, so that not
+	-- even P can change in it.
+	CREATE OR REPLACE FUNCTION pgbarrier.visible(tokens text[],
+		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text, OUT one_snapshot boolean)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan -- as in check
+	AS $fn$
+	BEGIN
+		one_snapshot := current_setting('transaction_isolation') IN ('repeatable read', 'serializable');
+		-- A primary, also one promoted a moment ago, knows more: what is running, and what was lost.
+		IF NOT one_snapshot AND NOT pg_is_in_recovery() THEN
+			SELECT c.version, c.origin, c.snapshot, c.outcomes INTO version, origin, snapshot, outcomes
+			FROM pgbarrier.check(tokens) c;
+			RETURN;
+		END IF;
+		version := pgbarrier.version();
+
+		-- Right by any snapshot, of a standby or a primary, so a promotion meanwhile does no harm. A
+		-- snapshot taken in recovery does not list who is running, but no transaction below its xmin
+		-- was: the standby keeps that from the commits and aborts it has replayed
+		-- (KnownAssignedXidsGetAndSetXmin, storage/ipc/procarray.c), and reads its rows by it.
+		WITH now AS MATERIALIZED (
+			SELECT pg_current_snapshot() AS snap, coalesce(pgbarrier.origin(), '') AS here,
+				(SELECT purged_through FROM pgbarrier.horizon) AS purged_through
+		), split AS MATERIALIZED (
+			SELECT ord, token, coalesce(token ~ ('^pgb1[.][0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}'
+				|| '[.][1-9][0-9]{0,18}[.][0-9a-f]{8}$'), false) AS valid
+			FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)
+		), parsed AS MATERIALIZED (
+			SELECT ord, token, CASE WHEN valid THEN split_part(token, '.', 2)::uuid END AS id,
+				CASE WHEN valid THEN split_part(token, '.', 3)::xid8 END AS xid
+			FROM split
+		), judged AS (
+			SELECT t.ord, CASE
+				WHEN t.id IS NULL THEN 'I'
+				WHEN right(t.token, 8) <> now.here THEN 'W'
+				WHEN split_part(t.token, '.', 3)::numeric % 4294967296 < 3 THEN 'I' -- as in check
+				WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
+				WHEN found.xid = t.xid THEN 'C'
+				WHEN found.xid IS NOT NULL THEN 'I'
+				WHEN t.xid >= pg_snapshot_xmin(now.snap) THEN 'P'
+				WHEN t.id > now.purged_through THEN 'A'
+				WHEN pg_xact_status(t.xid) = 'aborted' THEN 'A'
+				ELSE 'E' END AS outcome
+			FROM parsed t CROSS JOIN now
+			LEFT JOIN LATERAL (SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = t.id OFFSET 0) found ON true
+		)
+		SELECT (SELECT snap::text FROM now), (SELECT here FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), '')
+		INTO snapshot, origin, outcomes
+		FROM judged j;
 	END
 	$fn$;
 
