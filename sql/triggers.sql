@@ -363,7 +363,9 @@ BEGIN
 			RAISE EXCEPTION 'pgbarrier: batch is %, it must be at least 1', coalesce(batch::text, 'null')
 				USING ERRCODE = 'invalid_parameter_value';
 		END IF;
-		IF NOT pg_try_advisory_xact_lock(7018962344107663492) THEN
+		-- Not an advisory lock, which anybody could hold for ever to keep us from purging.
+		PERFORM FROM pgbarrier.horizon FOR UPDATE SKIP LOCKED;
+		IF NOT FOUND THEN
 			RETURN NULL;
 		END IF;
 		WITH old AS (
