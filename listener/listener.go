@@ -51,9 +51,10 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 	}, nil
 }
 
-// Run does the listener's work until ctx ends, and returns ctx.Err(). It returns early, with a
-// pgbarrier.ErrNotMigrated or what the server said, if the schema is not there or the role may not use
-// it. An outage is no reason to return: Run reconnects for as long as it takes.
+// Run does the listener's work until ctx ends, and returns ctx.Err(). It returns early if the server
+// that it first reaches can never answer: pgbarrier.ErrNotMigrated, pgbarrier.ErrStandby, or what the
+// server said of a missing grant or a wrong password. An outage is no reason to return, then or later:
+// Run reconnects for as long as it takes.
 //
 // When Run returns, all its goroutines and connections are gone and every wait has ended, those
 // without an outcome with pgbarrier.ErrClosed. A Listener runs once.
@@ -72,7 +73,7 @@ func (l *Listener) Run(ctx context.Context) error {
 
 func (l *Listener) run(ctx context.Context) error {
 	defer l.query.close()
-	if err := l.awaitSchema(ctx); err != nil {
+	if err := l.awaitServer(ctx); err != nil {
 		return err
 	}
 	checker := &checker{
@@ -113,12 +114,15 @@ func (l *Listener) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// awaitSchema returns nil once the server has answered that the schema fits. Only an answer that
+// awaitServer returns nil once the server has shown that it can answer checks. Only an answer that
 // waiting would not change is an error.
-func (l *Listener) awaitSchema(ctx context.Context) error {
+func (l *Listener) awaitServer(ctx context.Context) error {
 	delay := minReconnect
 	for {
 		err := l.query.checkSchema(ctx)
+		if err == nil {
+			_, err = l.query.judge(ctx, nil) // the grant, and that it is the primary
+		}
 		switch {
 		case err == nil:
 			return nil

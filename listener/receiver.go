@@ -22,8 +22,8 @@ const (
 
 var (
 	// errDeaf: LISTEN was accepted, the connection works, and nothing is heard.
-	errDeaf = errors.New("the LISTEN connection does not hear what is sent to it: " +
-		"if it goes through a pooler in transaction mode, set Config.ListenConnString to a direct connection")
+	errDeaf = errors.New("the LISTEN connection does not hear what is sent to it: it may go through a pooler " +
+		"in transaction mode or to another database; set Config.ListenConnString to a direct connection")
 	// errSilent: a session that did hear hears nothing any more.
 	errSilent = errors.New("the LISTEN connection went silent")
 	// errUnproved: nothing could be sent to a session, which says nothing about it.
@@ -62,12 +62,8 @@ func (r *receiver) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if !connected.IsZero() {
-			// The server may have crashed: see recent.forget.
-			r.waits.recheck(true)
-			if time.Since(connected) >= healthySpell {
-				delay = minReconnect
-			}
+		if !connected.IsZero() && time.Since(connected) >= healthySpell {
+			delay = minReconnect
 		}
 		pause := delay/2 + rand.N(delay) // mean: delay
 		r.lost(err, !connected.IsZero(), pause)
@@ -85,6 +81,8 @@ func (r *receiver) session(ctx context.Context) (connected time.Time, err error)
 		return connected, err
 	}
 	defer s.close()
+	// However it ends: the server may have crashed, see recent.forget.
+	defer r.waits.recheck(true)
 	if err := r.prove(ctx, s, pulse); err != nil {
 		return connected, err
 	}
