@@ -10,8 +10,6 @@ import (
 	"github.com/pgbarrier/pgbarrier"
 )
 
-const purging = "7018962344107663492" // the advisory lock of sql/triggers.sql
-
 // purgeAll purges all committed barriers. One of this very millisecond is not old enough.
 func purgeAll(t testing.TB, db pgbarrier.DB) (purged int64) {
 	t.Helper()
@@ -117,7 +115,7 @@ func TestOnlyOneSessionPurgesAtATime(t *testing.T) {
 	pool := migratedDatabase(t)
 	token := committed(t, pool)
 	holder := begin(t, pool)
-	execute(t, holder, "SELECT pg_advisory_xact_lock("+purging+")")
+	execute(t, holder, "SELECT pgbarrier.purge('1 day')")
 	nextMillisecond(t, pool)
 	if n, err := pgbarrier.Purge(t.Context(), pool, time.Nanosecond); err != nil || n != 0 {
 		t.Errorf("purged %d, %v", n, err)

@@ -24,6 +24,7 @@ DO $pgbarrier$
 DECLARE
 	installed integer;
 	new_table boolean;
+	stranger  text;
 	found_path text := pg_catalog.current_setting('search_path');
 BEGIN
 	-- Whoever migrates is powerful, and may have a schema of others in front. Given back at the end,
@@ -36,6 +37,18 @@ BEGIN
 	IF pg_catalog.current_setting('server_version_num')::integer < 140000 THEN
 		RAISE EXCEPTION 'pgbarrier needs PostgreSQL 14 or later, this server is %',
 			pg_catalog.current_setting('server_version');
+	END IF;
+	-- Whoever may create schemas may have made this one first, with triggers on its tables and code in
+	-- the place of ours. Only what belongs to a role that has all our rights anyway is run or kept.
+	SELECT pg_catalog.pg_get_userbyid(o.owner) INTO stranger FROM (
+		SELECT nspowner AS owner, oid AS schema FROM pg_catalog.pg_namespace
+		UNION ALL SELECT proowner, pronamespace FROM pg_catalog.pg_proc
+		UNION ALL SELECT relowner, relnamespace FROM pg_catalog.pg_class
+	) o WHERE o.schema = pg_catalog.to_regnamespace('pgbarrier') AND NOT pg_catalog.pg_has_role(o.owner, current_user, 'MEMBER')
+	LIMIT 1;
+	IF stranger IS NOT NULL THEN
+		RAISE EXCEPTION 'schema pgbarrier belongs, at least in part, to role %, whose code % would run: migrate as that role (SET ROLE), or drop the schema if it should not be there',
+			stranger, current_user USING ERRCODE = 'insufficient_privilege';
 	END IF;
 	IF pg_catalog.to_regprocedure('pgbarrier.version()') IS NOT NULL THEN
 		EXECUTE 'SELECT pgbarrier.version()' INTO installed;
@@ -177,6 +190,11 @@ BEGIN
 	DECLARE
 		announced text := coalesce(current_setting('pgbarrier.announced', true), '');
 	BEGIN
+		-- Where EXECUTE was granted too widely, others can put it on tables of theirs, whose columns have
+		-- types and casts of theirs, which we must not run with our owner's rights.
+		IF TG_TABLE_SCHEMA <> 'pgbarrier' THEN
+			RAISE EXCEPTION 'pgbarrier.announce() is for pgbarrier.barrier alone' USING ERRCODE = 'trigger_protocol_violated';
+		END IF;
 		IF length(announced) >= 100 THEN
 			RETURN NULL;
 		END IF;
@@ -405,7 +423,9 @@ BEGIN
 			RAISE EXCEPTION 'pgbarrier: batch is %, it must be at least 1', coalesce(batch::text, 'null')
 				USING ERRCODE = 'invalid_parameter_value';
 		END IF;
-		IF NOT pg_try_advisory_xact_lock(7018962344107663492) THEN
+		-- Not an advisory lock, which anybody could hold for ever to keep us from purging.
+		PERFORM FROM pgbarrier.horizon FOR UPDATE SKIP LOCKED;
+		IF NOT FOUND THEN
 			RETURN NULL;
 		END IF;
 		WITH old AS (
