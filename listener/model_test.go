@@ -58,14 +58,21 @@ func (m *model) judge(_ context.Context, tokens []pgbarrier.Token) (pgbarrier.Ju
 	if m.down != nil {
 		return pgbarrier.Judgement{}, m.down
 	}
-	// Transactions below 100 still run.
-	snapshot, err := pgbarrier.ParseSnapshot("1:100:" + join(upTo(100)))
-	j := pgbarrier.Judgement{Snapshot: snapshot}
+	j := pgbarrier.Judgement{Snapshot: below100()}
 	for _, t := range tokens {
 		j.Statuses = append(j.Statuses, m.statuses[t])
 	}
-	return j, err
+	return j, nil
 }
+
+// below100 is a snapshot that shows the transactions below 100 as running.
+var below100 = sync.OnceValue(func() pgbarrier.Snapshot {
+	snapshot, err := pgbarrier.ParseSnapshot("1:100:" + join(upTo(100)))
+	if err != nil {
+		panic(err)
+	}
+	return snapshot
+})
 
 func join(xids []uint64) string {
 	s := ""
