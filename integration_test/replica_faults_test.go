@@ -9,27 +9,6 @@ import (
 	"github.com/pgbarrier/pgbarrier"
 )
 
-// disconnect stops streaming: what the primary does from now on does not reach the standby. The
-// process that replays starts and stops the one that receives, but not while it is paused.
-func (r replication) disconnect(t testing.TB) {
-	t.Helper()
-	execute(t, r.replica, "ALTER SYSTEM SET primary_conninfo = ''")
-	execute(t, r.replica, "SELECT pg_reload_conf()")
-	eventually(t, "streaming has stopped", func() bool {
-		execute(t, r.pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
-		time.Sleep(20 * time.Millisecond)
-		return query[int](t, r.pool, "SELECT count(*) FROM pg_stat_replication") == 0 &&
-			query[int](t, r.replica, "SELECT count(*) FROM pg_stat_wal_receiver") == 0
-	})
-}
-
-func (r replication) promote(t testing.TB) {
-	t.Helper()
-	if err := r.standby.Promote(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // What a standby had received when it was promoted is committed there; what it had not is lost, and
 // its waits must not go on forever.
 func TestAPromotedReplicaEndsTheWaitsWithWhatItHas(t *testing.T) {

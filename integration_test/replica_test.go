@@ -3,109 +3,14 @@ package integration_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
-	"github.com/pgbarrier/pgbarrier/devpg"
 )
-
-// replication is a primary with a streaming standby.
-type replication struct {
-	primary, standby *devpg.Server
-	pool, replica    *pgxpool.Pool
-}
-
-// replicated starts a primary with the schema and a standby that has replayed it.
-func replicated(t *testing.T, settings map[string]string) replication {
-	t.Helper()
-	r := replication{primary: devpg.ForTest(t, devpg.Config{Settings: settings})}
-	r.pool = open(t, r.primary.URL())
-	migrate(t, r.pool)
-	var err error
-	if r.standby, err = r.primary.Standby(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.standby.Close() })
-	r.replica = open(t, r.standby.URL())
-	r.catchUp(t)
-	return r
-}
-
-// catchUp returns when the standby has replayed all that has been done on the primary.
-func (r replication) catchUp(t testing.TB) {
-	t.Helper()
-	committed(t, r.pool) // flushes what an abort has written
-	lsn := query[string](t, r.pool, "SELECT pg_current_wal_flush_lsn()::text")
-	eventually(t, "the standby has it all", func() bool {
-		return query[bool](t, r.replica, "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", lsn)
-	})
-}
-
-func (r replication) pause(t testing.TB) {
-	t.Helper()
-	execute(t, r.replica, "SELECT pg_wal_replay_pause()")
-	eventually(t, "replay is paused", func() bool {
-		return query[string](t, r.replica, "SELECT pg_get_wal_replay_pause_state()") == "paused"
-	})
-}
-
-func (r replication) resume(t testing.TB) {
-	t.Helper()
-	execute(t, r.replica, "SELECT pg_wal_replay_resume()")
-}
-
-var replicaPoller = pgbarrier.Poller{MaxDelay: 20 * time.Millisecond}
-
-// awaiting starts a wait on a replica and returns when it has asked at least once and goes on.
-func awaiting(t *testing.T, ctx context.Context, replica *pgxpool.Pool, tokens ...pgbarrier.Token) <-chan error {
-	t.Helper()
-	done := make(chan error, 1)
-	asked := func() int {
-		return query[int](t, replica, `SELECT count(*) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle' AND query LIKE '%pgbarrier.visible%'`)
-	}
-	before := asked()
-	waiter := open(t, replica.Config().ConnString())
-	go func() { done <- replicaPoller.AwaitReplica(ctx, waiter, tokens...) }()
-	eventually(t, "the wait has asked", func() bool { return asked() > before })
-	stillWaiting(t, done)
-	return done
-}
-
-// outcome is what a wait ends with.
-func outcome(t testing.TB, done <-chan error) error {
-	t.Helper()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(20 * time.Second):
-		t.Fatal("the wait does not end")
-		return nil
-	}
-}
-
-// visible returns the letters of pgbarrier.visible.
-func visible(t testing.TB, db pgbarrier.DB, tokens ...string) string {
-	t.Helper()
-	return query[string](t, db, "SELECT outcomes FROM pgbarrier.visible($1)", tokens)
-}
-
-func wantVisible(t testing.TB, db pgbarrier.DB, letters string, tokens ...pgbarrier.Token) {
-	t.Helper()
-	var texts []string
-	for _, token := range tokens {
-		texts = append(texts, token.String())
-	}
-	if got := visible(t, db, texts...); got != letters {
-		t.Fatalf("visible says %s, want %s", got, letters)
-	}
-}
 
 func TestAReplicaWaitEndsWhenTheUpdatesCanBeReadThere(t *testing.T) {
 	t.Parallel()
@@ -221,8 +126,7 @@ func TestAStandbyJudgesEveryKindOfToken(t *testing.T) {
 	if expected := strings.Repeat("I", len(texts)-1) + "C"; primary != expected || standby != expected {
 		t.Errorf("the primary says %s, the standby %s", primary, standby)
 	}
-	const withNull = "SELECT outcomes FROM pgbarrier.visible(ARRAY[NULL, $1])"
-	if got := query[string](t, r.replica, withNull, text); got != "IC" {
+	if got := query[string](t, r.replica, "SELECT outcomes FROM pgbarrier.visible(ARRAY[NULL, $1])", text); got != "IC" {
 		t.Errorf("null and a token are %s", got)
 	}
 	if got := visible(t, r.replica); got != "" {
@@ -316,7 +220,7 @@ func TestAReadersRoleCanWaitOnAStandby(t *testing.T) {
 	wantErr(t, "aborted", pgbarrier.AwaitReplica(t.Context(), as(t, r.replica, reader), aborted(t, r.pool)), pgbarrier.ErrAborted)
 	err := pgbarrier.AwaitReplica(t.Context(), as(t, r.replica, nobody), token)
 	wantDenied(t, "AwaitReplica", err)
-	if !strings.Contains(fmt.Sprint(err), "lacks a grant") {
+	if !strings.Contains(err.Error(), "lacks a grant") {
 		t.Errorf("%v does not say that a grant is missing", err)
 	}
 }
