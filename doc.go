@@ -19,14 +19,15 @@
 //
 // # What is not
 //
-//   - A standby may show the commit later than the primary does; a wait speaks of the primary.
+//   - A wait speaks of the primary, and a standby may show the commit later: a worker that reads
+//     there calls [AwaitReplica] as well.
 //   - A message that was never sent is not recovered: send it before COMMIT.
 //   - A prepared transaction stays pending until somebody ends it.
 //
 // # Who does what
 //
 // This package holds the vocabulary (Token, [Status], the errors), the schema ([Migrate],
-// [CheckSchema], [Purge]) and the status check that decides every wait ([Check], [Poll]). It starts
-// no goroutine. The schema itself is sql/triggers.sql; any language produces with
-// SELECT pgbarrier.create().
+// [CheckSchema], [Purge]) and the status check that decides every wait ([Check], [Poll],
+// [AwaitReplica]). It starts no goroutine. The schema itself is sql/triggers.sql; any language produces
+// with SELECT pgbarrier.create().
 package pgbarrier

@@ -14,7 +14,7 @@ func TestACallersSearchPathDoesNotReachIntoTheFunctions(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
 	role := newRole(t, pool)
-	for _, who := range []string{"producer", "worker", "whoever purges"} {
+	for _, who := range []string{"producer", "worker", "whoever purges", "whoever reads from a standby"} {
 		execute(t, pool, "GRANT ALL ON DATABASE "+pool.Config().ConnConfig.Database+" TO "+role)
 		grant(t, pool, who, role)
 	}
@@ -70,6 +70,13 @@ func TestACallersSearchPathDoesNotReachIntoTheFunctions(t *testing.T) {
 	if _, err := pgbarrier.Purge(t.Context(), attacker, time.Hour); err != nil {
 		t.Error(err)
 	}
+	tx = begin(t, attacker, repeatableRead) // judged as on a standby
+	for _, db := range []pgbarrier.DB{tx, attacker} {
+		if err := pgbarrier.AwaitReplica(t.Context(), db, token); err != nil {
+			t.Error(err)
+		}
+	}
+	rollback(t, tx)
 	if err := pgbarrier.CheckSchema(t.Context(), attacker); err != nil {
 		t.Error(err)
 	}
