@@ -14,7 +14,7 @@ func (s *waitSet) toCheck(n uint64, few int) []pgbarrier.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.checkAll || len(s.pending) <= few
-	s.checkAll = false
+	s.checkAll, s.forgot = false, false
 	tokens := make([]pgbarrier.Token, 0, s.fresh.size)
 	for b := range s.fresh.all {
 		b.asked = n
@@ -65,6 +65,7 @@ func (s *waitSet) recheck(forget bool) {
 	s.checkAll = true
 	if forget {
 		s.recent.forget()
+		s.forgot = true
 	}
 	s.mu.Unlock()
 	s.signal()

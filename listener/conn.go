@@ -107,8 +107,11 @@ func (s pgxSession) close() { closeConn(s.conn) }
 // again after it broke. One statement runs at a time; the others wait.
 type queryConn struct {
 	dialer dialer
-	turn   sync.Mutex // guards conn; held during a statement, which has a timeout
-	conn   *pgx.Conn
+	// lost is called whenever the connection turned out to be closed, before anything is asked on the
+	// next: the server may have crashed, see recent.forget.
+	lost func()
+	turn sync.Mutex // guards conn; held during a statement, which has a timeout
+	conn *pgx.Conn
 }
 
 // do runs f on the connection. If the connection turns out to have been closed while it was idle, f
@@ -138,6 +141,7 @@ func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 			return err
 		}
 		q.drop()
+		q.lost()
 		if !reused || timedOut {
 			return err
 		}

@@ -40,12 +40,13 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 		return nil, err
 	}
 	dial := dialer{config: pool.Config()}
+	waits := newWaitSet(config.Trace.Resolved)
 	return &Listener{
 		config: config,
 		pool:   pool,
-		query:  &queryConn{dialer: dial},
+		query:  &queryConn{dialer: dial, lost: func() { waits.recheck(true) }},
 		listen: dialer{config: dial.config, direct: direct},
-		waits:  newWaitSet(config.Trace.Resolved),
+		waits:  waits,
 		ready:  make(chan struct{}),
 	}, nil
 }

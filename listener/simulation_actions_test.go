@@ -216,9 +216,11 @@ func (s *simulation) subscribe(barriers []*simBarrier) {
 	tokens := make([]pgbarrier.Token, len(barriers))
 	for i, b := range barriers {
 		tokens[i] = b.token
+		// Another wait for b may have its outcome already and go on for other tokens: then b is new.
 		if b.live++; b.live == 1 {
-			b.since, b.asked, b.base = w.begun, false, time.Time{}
+			b.since = w.begun
 		}
+		b.joined, b.asked = w.begun, false
 	}
 	s.live = append(s.live, w)
 	s.log("wait; barriers, the first", w.number, uint64(len(barriers)), barriers[0].number)

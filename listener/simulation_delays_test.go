@@ -31,7 +31,7 @@ func (s *simulation) judgeDelays() {
 }
 
 func (s *simulation) setDeadline(b *simBarrier, now time.Time) {
-	base := latest(b.decided, b.since, s.trouble)
+	base := latest(b.decided, b.joined, s.trouble)
 	if !base.Equal(b.base) {
 		calm := latest(b.since, s.heardAt)
 		b.base = base
@@ -62,13 +62,13 @@ func (s *simulation) called(c *simCall) {
 	if c.kind != callJudge || c.attempt > 0 {
 		return
 	}
-	pending, asked := 0, make(map[[16]byte]*simBarrier, len(c.tokens))
+	s.waits.mu.Lock()
+	pending := len(s.waits.pending)
+	s.waits.mu.Unlock()
+	asked := make(map[[16]byte]*simBarrier, len(c.tokens))
 	for _, w := range s.live {
 		for _, b := range w.barriers {
-			if asked[b.token.ID] == nil {
-				pending++
-				asked[b.token.ID] = b
-			}
+			asked[b.token.ID] = b
 		}
 	}
 	if c.check != s.check {

@@ -117,7 +117,7 @@ func (s *simServer) execute(c *simCall, after time.Duration, fate string) {
 			s.breaks(c)
 		case fate == "timeout":
 			s.conn = 0
-			s.answer(c, simReply{err: errBroken})
+			s.answer(c, simReply{err: errBroken, lost: true})
 		case fate == "error":
 			s.answer(c, simReply{err: errRefused})
 		default:
@@ -133,14 +133,17 @@ func (s *simServer) breaks(c *simCall) {
 	if c.reused {
 		s.troubled(0)
 		s.forgets()
-		c.reply <- simReply{again: true} // and c keeps its turn
+		c.reply <- simReply{lost: true, again: true} // and c keeps its turn
 		return
 	}
-	s.answer(c, simReply{err: errBroken})
+	s.answer(c, simReply{err: errBroken, lost: true})
 }
 
 func (s *simServer) answer(c *simCall, r simReply) {
 	s.busy = nil
+	if r.lost {
+		s.forgets()
+	}
 	if c.kind == callJudge {
 		s.answered(c, r)
 	}

@@ -27,7 +27,8 @@ type invariants struct {
 type judged struct {
 	live     int       // waits for it that have not ended
 	since    time.Time // when the first of them began
-	asked    bool      // by an earlier check, since then
+	joined   time.Time // when the last did
+	asked    bool      // by a check since then
 	askedIn  uint64    // number of the last check that asked
 	decided  time.Time // since when a check would have found its outcome; zero: not yet
 	base     time.Time // from when deadline was computed

@@ -54,7 +54,8 @@ type simReply struct {
 	judgement pgbarrier.Judgement
 	session   *simSession
 	err       error
-	again     bool // the connection turned out to be closed: see queryConn.do
+	lost      bool // the connection turned out to be closed: see queryConn.do
+	again     bool // and there is a second attempt
 }
 
 // A mailbox is where calls wait for the simulation's goroutine.
@@ -87,6 +88,9 @@ func (s *simServer) query(c *simCall) simReply {
 	c.reply = make(chan simReply, 1)
 	for {
 		r := s.box.ask(c)
+		if r.lost {
+			s.waits.recheck(true) // as New has it
+		}
 		if !r.again {
 			return r
 		}

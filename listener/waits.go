@@ -26,6 +26,7 @@ type waitSet struct {
 	waiting  int                     // subscriptions that have not ended
 	recent   recent
 	checkAll bool      // the next check asks for everything
+	forgot   bool      // recent was, since the check under way began: its answer may be from before
 	heardAt  time.Time // last announcement
 	closed   error     // why no wait can begin any more
 	counts   waitCounts
@@ -156,7 +157,9 @@ func (s *waitSet) judged(tokens []pgbarrier.Token, statuses []pgbarrier.Status) 
 
 // resolve gives a token its outcome. The caller holds mu, and reports after releasing it.
 func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Resolved) []Resolved {
-	s.recent.remember(t, outcome)
+	if by == ByAnnouncement || !s.forgot {
+		s.recent.remember(t, outcome)
+	}
 	b := s.pending[t]
 	if b == nil {
 		return reports
