@@ -25,7 +25,9 @@ func (s *waitSet) toCheck(n uint64, few int) []pgbarrier.Token {
 			s.running[b.token.XID] = tx
 		}
 		tx.barriers.push(&b.place)
-		tx.newest = b.since
+		if b.since.After(tx.newest) { // fresh yields the youngest first
+			tx.newest = b.since
+		}
 	}
 	if all {
 		for _, b := range s.pending {
