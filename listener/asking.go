@@ -65,12 +65,19 @@ func (s *waitSet) notRunning(n uint64, snapshot pgbarrier.Snapshot) []pgbarrier.
 func (s *waitSet) recheck(forget bool) {
 	s.mu.Lock()
 	s.checkAll = true
-	if forget {
-		s.recent.forget()
-		s.forgot = true
-	}
 	s.mu.Unlock()
+	if forget {
+		s.forget()
+	}
 	s.signal()
+}
+
+// forget: see recent.forget. Nor is what the check under way will find remembered.
+func (s *waitSet) forget() {
+	s.mu.Lock()
+	s.recent.forget()
+	s.forgot = true
+	s.mu.Unlock()
 }
 
 // A demand is what the time of the next check depends on.

@@ -64,9 +64,11 @@ func (r *receiver) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		// The server may have crashed: see recent.forget. A session that was lost before it was proved
+		// may have heard something too.
+		r.waits.forget()
 		if !connected.IsZero() {
-			// The server may have crashed: see recent.forget.
-			r.waits.recheck(true)
+			r.waits.recheck(false)
 			if time.Since(connected) >= healthySpell {
 				delay = minReconnect
 			}

@@ -17,7 +17,7 @@ type simWait struct {
 	cancel   func()
 	canceled bool
 	begun    time.Time
-	contact  int // the last life that the listener had heard of when the wait began
+	known    int // the last life of the database that the listener knew of when the wait began
 }
 
 // act makes something happen and arranges for the next.
@@ -212,7 +212,7 @@ func (s *simulation) wait() {
 
 func (s *simulation) subscribe(barriers []*simBarrier) {
 	s.last++
-	w := &simWait{number: s.last, barriers: barriers, begun: time.Now(), contact: s.contact}
+	w := &simWait{number: s.last, barriers: barriers, begun: time.Now(), known: s.server.knownLife()}
 	tokens := make([]pgbarrier.Token, len(barriers))
 	for i, b := range barriers {
 		tokens[i] = b.token

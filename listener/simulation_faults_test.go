@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"slices"
 	"time"
 )
 
@@ -28,14 +27,14 @@ func (s *simServer) take(c *simCall) {
 					c.reply <- simReply{err: errRefused}
 					return
 				}
-				session := &simSession{server: s, pulse: c.channel, deaf: s.chance(s.lossy / 4), changed: make(chan struct{}, 1)}
-				s.sessions = append(s.sessions, session)
+				session := &simSession{server: s, pulse: c.channel, life: s.db.lives, deaf: s.chance(s.lossy / 4), changed: make(chan struct{}, 1)}
+				s.sessions, s.newest = append(s.sessions, session), session
 				c.reply <- simReply{session: session}
 			})
 		}
 	case callPing:
 		s.after(s.lag(), "ping", func() {
-			if c.session.isBroken() {
+			if broken, _ := c.session.state(); broken {
 				c.reply <- simReply{err: errBroken}
 				return
 			}
@@ -209,9 +208,15 @@ func (s *simServer) start() {
 	s.log("server is up, life", uint64(s.db.lives))
 }
 
-// retire forgets sessions that the listener has closed.
-func (s *simServer) retire() {
-	s.sessions = slices.DeleteFunc(s.sessions, (*simSession).isBroken)
+// knownLife is the last life of the database that the listener must know of: it has had an answer,
+// and has noticed that sessions from before have ended.
+func (s *simServer) knownLife() int {
+	if s.newest != nil {
+		if _, closed := s.newest.state(); !closed {
+			return min(s.contact, s.newest.life)
+		}
+	}
+	return s.contact
 }
 
 func (k callKind) String() string { return [...]string{"judge", "notify", "listen", "ping"}[k] }

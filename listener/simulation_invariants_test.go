@@ -138,7 +138,7 @@ func (s *simulation) judgeEnd(w *simWait) {
 			if !b.seen {
 				s.fail("outcome: wait %d was told that barrier %d of %d has committed, which was never visible", w.number, b.number, b.token.XID)
 			}
-			if b.lostIn > 0 && w.contact > b.lostIn {
+			if b.lostIn > 0 && w.known > b.lostIn {
 				s.fail("memory: wait %d was told that barrier %d has committed, which was known to be lost in a crash when it began", w.number, b.number)
 			}
 			s.same(b, nil)

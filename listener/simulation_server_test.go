@@ -19,6 +19,7 @@ type simServer struct {
 	faulty   float64 // share of statements that go wrong
 	lossy    float64 // share of notifications that are lost, or come twice
 	sessions []*simSession
+	newest   *simSession // the listener's last
 
 	// The query connection, as queryConn keeps it: one statement at a time.
 	conn  int // the database's life in which it was opened; 0: none; -1: broken
@@ -117,10 +118,12 @@ type simSession struct {
 	server *simServer
 	pulse  string
 	deaf   bool
+	life   int // the database's, when it began
 
 	mu      sync.Mutex
 	arrived [][2]string
 	broken  bool
+	closed  bool // by the listener
 	changed chan struct{}
 }
 
@@ -163,7 +166,12 @@ func (s *simSession) ping(context.Context) error {
 	return s.server.box.ask(&simCall{kind: callPing, session: s, reply: make(chan simReply, 1)}).err
 }
 
-func (s *simSession) close() { s.fail() }
+func (s *simSession) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.fail()
+}
 
 func (s *simSession) fail() {
 	s.mu.Lock()
@@ -172,10 +180,10 @@ func (s *simSession) fail() {
 	s.wake()
 }
 
-func (s *simSession) isBroken() bool {
+func (s *simSession) state() (broken, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.broken
+	return s.broken, s.closed
 }
 
 func (s *simSession) deliver(channel, payload string) {
