@@ -14,7 +14,7 @@ func (s *waitSet) toCheck(n uint64, few int) []pgbarrier.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.checkAll || len(s.pending) <= few
-	s.checkAll = false
+	s.checkAll, s.forgot = false, false
 	tokens := make([]pgbarrier.Token, 0, s.fresh.size)
 	for b := range s.fresh.all {
 		b.asked = n
@@ -25,7 +25,9 @@ func (s *waitSet) toCheck(n uint64, few int) []pgbarrier.Token {
 			s.running[b.token.XID] = tx
 		}
 		tx.barriers.push(&b.place)
-		tx.newest = b.since
+		if b.since.After(tx.newest) { // fresh yields the youngest first
+			tx.newest = b.since
+		}
 	}
 	if all {
 		for _, b := range s.pending {
@@ -64,10 +66,16 @@ func (s *waitSet) recheck(forget bool) {
 	s.mu.Lock()
 	s.checkAll = true
 	if forget {
-		s.recent.forget()
+		s.forget()
 	}
 	s.mu.Unlock()
 	s.signal()
+}
+
+// forget: see recent.forget. Nor is what the check under way will find remembered. The caller holds mu.
+func (s *waitSet) forget() {
+	s.recent.forget()
+	s.forgot = true
 }
 
 // watch tells whether a session is being watched that would end if the server crashed. Without one
@@ -76,7 +84,7 @@ func (s *waitSet) watch(watched bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unwatched = !watched
-	s.recent.forget()
+	s.forget()
 }
 
 // A demand is what the time of the next check depends on.

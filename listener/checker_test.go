@@ -60,6 +60,20 @@ func TestDelaysGrowWithTheAgeOfWhatIsPending(t *testing.T) {
 	})
 }
 
+// Two begin to wait for one transaction between two checks, long apart in an outage.
+func TestTheYoungestOfOneTransactionSetsThePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newWaitSet(nil)
+		defer s.subscribe([]pgbarrier.Token{token(t, 7)}).Close()
+		time.Sleep(time.Second)
+		defer s.subscribe([]pgbarrier.Token{token(t, 7)}).Close()
+		s.toCheck(1, fewTokens)
+		if youngest := s.demand().youngest; !youngest.Equal(time.Now()) {
+			t.Errorf("the youngest is %v old", time.Since(youngest))
+		}
+	})
+}
+
 // A rider commits unannounced while another transaction's announcement is in flight.
 func TestARiderIsFoundByACheckAfterAnAnnouncementOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -106,17 +106,16 @@ func (s pgxSession) close() { closeConn(s.conn) }
 // again after it broke. One statement runs at a time; the others wait.
 type queryConn struct {
 	dialer dialer
-	// replaced is called before a connection that takes the place of another is used: the server may
-	// have crashed in between.
-	replaced func()
+	// lost is called whenever the connection is gone, before anything is asked on the next: the server
+	// may have crashed, see recent.forget.
+	lost func()
 
-	turn chan struct{} // capacity 1; whoever has put something in may use what is below
+	turn chan struct{} // capacity 1; whoever has put something in may use conn
 	conn *pgx.Conn
-	used bool // there was a connection before
 }
 
-func newQueryConn(d dialer, replaced func()) *queryConn {
-	return &queryConn{dialer: d, replaced: replaced, turn: make(chan struct{}, 1)}
+func newQueryConn(d dialer, lost func()) *queryConn {
+	return &queryConn{dialer: d, lost: lost, turn: make(chan struct{}, 1)}
 }
 
 // do runs f on the connection. If the connection turns out to have been closed while it was idle, f
@@ -137,10 +136,6 @@ func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 				return err
 			}
 			q.conn = conn
-			if q.used {
-				q.replaced()
-			}
-			q.used = true
 		}
 		limited, cancel := context.WithTimeout(ctx, queryTimeout)
 		err := f(limited, q.conn)
@@ -166,6 +161,7 @@ func (q *queryConn) drop() {
 	if q.conn != nil {
 		closeConn(q.conn)
 		q.conn = nil
+		q.lost()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -107,6 +106,7 @@ func (l *Listener) run(ctx context.Context) error {
 		listen:    l.listen.listen,
 		notify:    l.query.notify,
 		heartbeat: l.config.Heartbeat,
+		pause:     around,
 		ready:     func() { close(l.ready) },
 		status:    &l.status,
 		log:       l.config.Logger,
@@ -135,7 +135,7 @@ func (l *Listener) awaitServer(ctx context.Context) error {
 		}
 		l.status.disconnected(err)
 		l.config.Logger.Warn("pgbarrier: cannot reach the server, waits go on until it is there", "error", err, "retry_in", delay)
-		sleep(ctx, delay/2+rand.N(delay))
+		sleep(ctx, around(delay))
 		delay = min(2*delay, maxReconnect)
 	}
 }

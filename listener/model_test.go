@@ -180,7 +180,7 @@ func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 	tasks.Go(func() { c.run(ctx) })
 	if !config.PollOnly {
 		r := &receiver{waits: waits, listen: m.listen, notify: m.notify, heartbeat: config.Heartbeat,
-			ready: func() {}, status: status, log: discard, trace: config.Trace}
+			pause: around, ready: func() {}, status: status, log: discard, trace: config.Trace}
 		tasks.Go(func() { r.run(ctx) })
 	}
 	return waits, status

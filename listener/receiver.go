@@ -47,11 +47,13 @@ type receiver struct {
 	notify func(ctx context.Context, channel, payload string) error
 	// A session that has heard nothing for the length of a heartbeat has half of that to hear a pulse.
 	heartbeat time.Duration
-	ready     func() // called when a session was first heard
-	once      sync.Once
-	status    *status
-	log       *slog.Logger
-	trace     Trace
+	// pause makes a reconnect delay random. A simulation replays it.
+	pause  func(mean time.Duration) time.Duration
+	ready  func() // called when a session was first heard
+	once   sync.Once
+	status *status
+	log    *slog.Logger
+	trace  Trace
 }
 
 // run keeps a session until ctx ends.
@@ -62,10 +64,16 @@ func (r *receiver) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if !connected.IsZero() && time.Since(connected) >= healthySpell {
-			delay = minReconnect
+		// The server may have crashed, and a session that was lost before it was proved may have heard
+		// something too.
+		r.waits.watch(false)
+		if !connected.IsZero() {
+			r.waits.recheck(false)
+			if time.Since(connected) >= healthySpell {
+				delay = minReconnect
+			}
 		}
-		pause := delay/2 + rand.N(delay) // mean: delay
+		pause := r.pause(delay)
 		r.lost(err, !connected.IsZero(), pause)
 		sleep(ctx, pause)
 		delay = min(2*delay, maxReconnect)
@@ -81,10 +89,6 @@ func (r *receiver) session(ctx context.Context) (connected time.Time, err error)
 		return connected, err
 	}
 	defer s.close()
-	defer func() { // the server may have crashed: see recent.forget
-		r.waits.watch(false)
-		r.waits.recheck(true)
-	}()
 	if err := r.prove(ctx, s, pulse); err != nil {
 		return connected, err
 	}
@@ -177,6 +181,9 @@ func (r *receiver) lost(err error, wasConnected bool, pause time.Duration) {
 		r.trace.Disconnected(err)
 	}
 }
+
+// around returns a random pause: processes that lost the same server do not return to it at once.
+func around(mean time.Duration) time.Duration { return mean/2 + rand.N(mean) }
 
 func sleep(ctx context.Context, d time.Duration) {
 	alarm := time.NewTimer(d)

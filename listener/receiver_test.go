@@ -147,3 +147,30 @@ func TestReconnectsBackOffAndStartAfreshAfterAHealthySpell(t *testing.T) {
 		}
 	})
 }
+
+// What it heard before it could be proved, in a crash's last moments perhaps, is not believed after.
+func TestASessionThatWasLostBeforeItWasProvedIsForgottenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		m.setDeaf(true)
+		waits, status := start(t, m, Config{})
+		synctest.Wait() // it waits for its pulse
+		a := token(t, 7)
+		m.mu.Lock()
+		m.sessions[0].queue <- [2]string{Channel, a.String()}
+		m.mu.Unlock()
+		synctest.Wait()
+		if sub := waits.subscribe([]pgbarrier.Token{a}); !ended(sub) {
+			t.Fatal("the announcement was not heard")
+		}
+		m.setDeaf(false)
+		m.breakSessions()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		sub := waits.subscribe([]pgbarrier.Token{a})
+		defer sub.Close()
+		if !status.up || ended(sub) {
+			t.Errorf("up %v, believed %v", status.up, ended(sub))
+		}
+	})
+}

@@ -26,6 +26,7 @@ type waitSet struct {
 	waiting   int                     // subscriptions that have not ended
 	recent    recent
 	unwatched bool      // see watch
+	forgot    bool      // recent was, since the check under way began: its answer may be from before
 	checkAll  bool      // the next check asks for everything
 	heardAt   time.Time // last announcement
 	closed    error     // why no wait can begin any more
@@ -157,7 +158,7 @@ func (s *waitSet) judged(tokens []pgbarrier.Token, statuses []pgbarrier.Status) 
 
 // resolve gives a token its outcome. The caller holds mu, and reports after releasing it.
 func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Resolved) []Resolved {
-	if outcome != nil || !s.unwatched {
+	if outcome != nil || !s.unwatched && (by == ByAnnouncement || !s.forgot) {
 		s.recent.remember(t, outcome)
 	}
 	b := s.pending[t]

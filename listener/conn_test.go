@@ -1,0 +1,105 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+// A crash may be noticed by the query connection first. That the statement is tried again must not hide it.
+func TestAQueryConnectionThatWasLostMakesTheListenerForgetWhatItHeard(t *testing.T) {
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	accepted := make(chan net.Conn, 2)
+	go func() {
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+			go servePings(conn)
+		}
+	}()
+	p, err := pgxpool.New(t.Context(), fmt.Sprintf("postgres://nobody@%s/?sslmode=disable", server.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	l, err := New(p, Config{PollOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.query.close()
+	ping := func() {
+		t.Helper()
+		err := l.query.do(t.Context(), func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) })
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	ping()
+	l.waits.watch(true) // as if a session were there that has not noticed
+	l.waits.toCheck(1, 0)
+	a := token(t, 7)
+	l.waits.judged([]pgbarrier.Token{a}, []pgbarrier.Status{pgbarrier.Committed})
+	ping()
+	if sub := l.Subscribe(a); !ended(sub) {
+		t.Error("forgot though the connection is up")
+	}
+	(<-accepted).Close()
+	ping() // on a new connection
+	sub := l.Subscribe(a)
+	defer sub.Close()
+	if ended(sub) {
+		t.Error("believed what was known before the connection was lost")
+	}
+}
+
+// servePings is as much of a server as conn.Ping needs.
+func servePings(conn net.Conn) {
+	defer conn.Close()
+	backend := pgproto3.NewBackend(conn, conn)
+	if _, err := backend.ReceiveStartupMessage(); err != nil {
+		return
+	}
+	backend.Send(&pgproto3.AuthenticationOk{})
+	for {
+		backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		if backend.Flush() != nil {
+			return
+		}
+		if _, err := backend.Receive(); err != nil {
+			return
+		}
+		backend.Send(&pgproto3.EmptyQueryResponse{})
+	}
+}
+
+// An answer that was under way when the connection was lost may be from before a crash.
+func TestAnAnswerFromBeforeALossEndsItsWaitsAndIsNotRemembered(t *testing.T) {
+	s := newWaitSet(nil)
+	a := token(t, 7)
+	sub := s.subscribe([]pgbarrier.Token{a})
+	asked := s.toCheck(1, 0)
+	s.recheck(true)
+	s.judged(asked, []pgbarrier.Status{pgbarrier.Committed})
+	if !ended(sub) || sub.Err() != nil {
+		t.Errorf("ended %v, %v", ended(sub), sub.Err())
+	}
+	again := s.subscribe([]pgbarrier.Token{a})
+	defer again.Close()
+	if ended(again) {
+		t.Error("remembered")
+	}
+}

@@ -1,0 +1,260 @@
+package listener
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+// A simWait is one wait: a subscription, or a call of Listener.Wait.
+type simWait struct {
+	number   uint64
+	barriers []*simBarrier
+	done     <-chan struct{}
+	err      func() error // after done
+	cancel   func()
+	canceled bool
+	begun    time.Time
+	known    int // the last life of the database that the listener knew of when the wait began
+}
+
+// act makes something happen and arranges for the next.
+func (s *simulation) act() {
+	if s.actions == 0 {
+		s.finish()
+		return
+	}
+	s.actions--
+	s.choose()
+	var gap time.Duration
+	switch p := s.rng.Float64(); {
+	case p < 0.5:
+		gap = s.within(3 * time.Millisecond)
+	case p < 0.8:
+		gap = s.within(100 * time.Millisecond)
+	case p < 0.97:
+		gap = s.within(2 * time.Second)
+	default:
+		gap = s.within(30 * time.Second)
+	}
+	s.after(gap, "", s.act)
+}
+
+func (s *simulation) choose() {
+	switch p := s.rng.IntN(100); {
+	case p < 18:
+		s.begin()
+	case p < 40:
+		if tx := s.pick(); tx != nil {
+			s.move(tx)
+		}
+	case p < 66:
+		s.wait()
+	case p < 72:
+		if len(s.live) > 0 {
+			w := s.live[s.rng.IntN(len(s.live))]
+			w.canceled = true
+			s.log("cancel wait", w.number)
+			w.cancel()
+		}
+	case p < 77:
+		// Anybody can send there: malformed, or a token that no barrier has.
+		payload := "pgb1.nonsense"
+		if s.chance(0.7) {
+			payload = s.server.db.newToken(s.server.db.next, simOrigin).String()
+		}
+		for _, session := range s.server.sessions {
+			s.server.send(session, Channel, payload)
+		}
+	case p < 82:
+		s.log("sessions break")
+		s.server.breakSessions()
+	case p < 84:
+		if s.server.conn > 0 && s.server.busy == nil {
+			s.server.conn = -1
+			s.log("the query connection breaks")
+		}
+	case p < 87:
+		for _, session := range s.server.sessions {
+			session.deaf = true
+		}
+		s.log("deaf")
+	case p < 92:
+		if s.server.up {
+			s.server.stop(s.chance(0.8))
+			down := 2*time.Millisecond + s.within(50*time.Millisecond)
+			if s.chance(0.2) {
+				down = s.within(40 * time.Second)
+			}
+			s.after(down, "", s.server.start)
+		}
+	case p < 94:
+		s.server.db.purge(time.Now().Add(-s.within(20 * time.Second)))
+		s.log("purge")
+	case p < 97:
+		s.server.faulty = max(0, s.rng.Float64()-0.5)
+	default:
+		s.server.lossy = max(0, s.rng.Float64()-0.5)
+	}
+}
+
+func (s *simulation) pick() *simTransaction {
+	s.open = slices.DeleteFunc(s.open, func(tx *simTransaction) bool { return tx.state >= txFlushing })
+	if len(s.open) == 0 {
+		return nil
+	}
+	return s.open[s.rng.IntN(len(s.open))]
+}
+
+func (s *simulation) begin() {
+	if !s.server.up {
+		return
+	}
+	tx := s.server.db.begin()
+	tx.async, tx.quiet = s.chance(0.4), s.chance(0.2)
+	s.open = append(s.open, tx)
+	s.log("begin", tx.xid)
+	for range 1 + s.rng.IntN(3) {
+		s.create(tx)
+	}
+}
+
+func (s *simulation) create(tx *simTransaction) *simBarrier {
+	return s.known(s.server.db.create(tx))
+}
+
+func (s *simulation) known(b *simBarrier) *simBarrier {
+	b.number = uint64(len(s.barriers))
+	s.barriers = append(s.barriers, b)
+	s.log("barrier of transaction", b.number, b.token.XID)
+	return b
+}
+
+// move takes a transaction one step further.
+func (s *simulation) move(tx *simTransaction) {
+	if !s.server.up {
+		return
+	}
+	p := s.rng.IntN(10)
+	switch {
+	case tx.stays && !s.finishing:
+	case tx.state == txPrepared && p < 5:
+		s.log("commit prepared", tx.xid)
+		s.server.db.flush()
+		s.commits(tx)
+	case tx.state == txPrepared, p == 0, p == 1:
+		s.log("abort", tx.xid)
+		s.server.db.finish(tx, txAborted)
+	case p == 2 && !s.finishing:
+		s.create(tx)
+	case p == 3 && !s.finishing:
+		tx.barriers[s.rng.IntN(len(tx.barriers))].rolledBack = true
+		s.log("rolls back to a savepoint", tx.xid)
+	case p == 4 && tx.quiet:
+		s.log("prepare", tx.xid)
+		s.server.db.flush()
+		tx.state = txPrepared
+	default:
+		s.commit(tx)
+	}
+}
+
+func (s *simulation) commit(tx *simTransaction) {
+	s.log("commit", tx.xid)
+	s.server.db.precommit(tx)
+	if tx.async {
+		s.commits(tx)
+		return
+	}
+	life := s.server.db.lives
+	s.after(s.within(4*time.Millisecond), "flush", func() {
+		if s.server.db.lives != life {
+			return
+		}
+		s.server.db.flush()
+		tx.state = txFlushed
+		s.after(s.within(100*time.Microsecond), "visible", func() {
+			if s.server.db.lives == life {
+				s.commits(tx)
+			}
+		})
+	})
+}
+
+func (s *simulation) commits(tx *simTransaction) {
+	s.server.db.finish(tx, txCommitted)
+	s.server.announce(tx)
+}
+
+func (s *simulation) wait() {
+	n := 1
+	if s.chance(0.2) {
+		n += s.rng.IntN(3)
+	}
+	var barriers []*simBarrier
+	for range n {
+		switch p := s.rng.IntN(40); {
+		case len(s.barriers) == 0:
+			return
+		case p == 0: // of another database
+			barriers = append(barriers, s.known(&simBarrier{token: s.server.db.newToken(s.server.db.next, simOrigin+1)}))
+		case p == 1: // never created
+			barriers = append(barriers, s.known(&simBarrier{token: s.server.db.newToken(s.server.db.next-1, simOrigin)}))
+		default: // a recent one, mostly
+			i := len(s.barriers) - 1 - min(s.rng.IntN(len(s.barriers)), s.rng.IntN(len(s.barriers)))
+			barriers = append(barriers, s.barriers[i])
+		}
+	}
+	s.subscribe(barriers)
+}
+
+func (s *simulation) subscribe(barriers []*simBarrier) {
+	s.last++
+	w := &simWait{number: s.last, barriers: barriers, begun: time.Now(), known: s.server.knownLife()}
+	tokens := make([]pgbarrier.Token, len(barriers))
+	for i, b := range barriers {
+		tokens[i] = b.token
+		// Another wait for b may have its outcome already and go on for other tokens: then b is new.
+		if b.live++; b.live == 1 {
+			b.since = w.begun
+		}
+		b.joined, b.asked = w.begun, false
+	}
+	s.live = append(s.live, w)
+	s.log("wait; barriers, the first", w.number, uint64(len(barriers)), barriers[0].number)
+	if s.chance(0.2) {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		var err error
+		w.done, w.err, w.cancel = done, func() error { return err }, cancel
+		go func() {
+			defer close(done)
+			defer cancel()
+			err = s.listener.Wait(ctx, tokens...)
+		}()
+		return
+	}
+	sub := s.listener.Subscribe(tokens...)
+	w.done, w.err, w.cancel = sub.Done(), sub.Err, sub.Close
+}
+
+// finish makes everything well again and ends what runs, so that all waits have to end. One schedule
+// in ten stops in the middle instead.
+func (s *simulation) finish() {
+	if !s.finishing && s.chance(0.1) {
+		s.stopped = true
+		return
+	}
+	s.finishing = true
+	s.server.faulty, s.server.lossy = 0, 0
+	if !s.server.up { // it comes back first
+		s.after(time.Second, "", s.act)
+		return
+	}
+	if tx := s.pick(); tx != nil {
+		s.move(tx)
+		s.after(1+s.within(5*time.Millisecond), "", s.act)
+	}
+}

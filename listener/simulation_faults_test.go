@@ -1,0 +1,222 @@
+package listener
+
+import (
+	"time"
+)
+
+// What becomes of the calls to a simServer.
+
+func (s *simServer) lag() time.Duration { return 1 + s.within(latency-1) }
+
+// take decides the fate of a call that has just been made.
+func (s *simServer) take(c *simCall) {
+	switch c.kind {
+	case callJudge, callNotify:
+		if s.busy != nil && s.busy != c {
+			s.queue = append(s.queue, c)
+			return
+		}
+		s.run(c)
+	case callListen:
+		switch {
+		case !s.up || s.chance(s.faulty):
+			s.after(s.refusal(), "listen fails", func() { c.reply <- simReply{err: errRefused} })
+		default:
+			s.after(s.lag(), "listens", func() {
+				if !s.up {
+					c.reply <- simReply{err: errRefused}
+					return
+				}
+				session := &simSession{server: s, pulse: c.channel, life: s.db.lives, deaf: s.chance(s.lossy / 4), changed: make(chan struct{}, 1)}
+				s.sessions, s.newest = append(s.sessions, session), session
+				c.reply <- simReply{session: session}
+			})
+		}
+	case callPing:
+		s.after(s.lag(), "ping", func() {
+			if broken, _ := c.session.state(); broken {
+				c.reply <- simReply{err: errBroken}
+				return
+			}
+			c.reply <- simReply{}
+		})
+	}
+}
+
+// refusal is how long a connection attempt takes to fail.
+func (s *simServer) refusal() time.Duration {
+	if s.chance(0.2) {
+		return connectTimeout
+	}
+	return s.lag()
+}
+
+// run executes a statement on the query connection.
+func (s *simServer) run(c *simCall) {
+	s.busy, c.executed = c, false
+	c.attempt++
+	attempt := c.attempt
+	c.reused = s.conn != 0
+	if c.reused && (!s.up || s.conn != s.db.lives) {
+		s.after(s.lag(), "connection is closed", func() { s.breaks(c) })
+		return
+	}
+	if !s.up {
+		refusal := s.refusal()
+		s.troubled(refusal)
+		s.after(refusal, "statement refused", func() { s.answer(c, simReply{err: errRefused}) })
+		return
+	}
+	s.conn = s.db.lives
+	before, after := s.lag(), s.lag()
+	fate := "answers"
+	if s.chance(s.faulty) {
+		switch s.rng.IntN(5) {
+		case 0:
+			fate = "error"
+		case 1:
+			before += s.within(5 * time.Second)
+			s.troubled(before + after)
+		case 2:
+			after += s.within(5 * time.Second)
+			s.troubled(before + after)
+		case 3:
+			fate = "breaks"
+		case 4:
+			fate = "timeout"
+			after = queryTimeout - before
+			s.troubled(queryTimeout)
+		}
+	}
+	s.after(before, "snapshot", func() {
+		if c.attempt == attempt {
+			s.execute(c, after, fate)
+		}
+	})
+}
+
+// execute is the moment of a statement's snapshot. A statement may run and its answer be lost.
+func (s *simServer) execute(c *simCall, after time.Duration, fate string) {
+	c.executed = true
+	life, attempt := s.db.lives, c.attempt
+	var r simReply
+	if c.kind == callJudge {
+		r.judgement = s.db.judge(c.tokens)
+	} else {
+		for _, session := range s.sessions {
+			if session.pulse == c.channel {
+				s.send(session, c.channel, c.payload)
+			}
+		}
+	}
+	s.after(after, fate, func() {
+		switch {
+		case c.attempt != attempt: // a crash took it
+		case fate == "breaks":
+			s.breaks(c)
+		case fate == "timeout":
+			s.conn = 0
+			s.answer(c, simReply{err: errBroken, lost: true})
+		case fate == "error":
+			s.answer(c, simReply{err: errRefused})
+		default:
+			s.contact = max(s.contact, life)
+			s.answer(c, r)
+		}
+	})
+}
+
+// breaks ends a call whose connection is gone: queryConn tries once more if it was not a new one.
+func (s *simServer) breaks(c *simCall) {
+	s.conn = 0
+	if c.reused {
+		s.troubled(0)
+		s.forgets()
+		c.reply <- simReply{lost: true, again: true} // and c keeps its turn
+		return
+	}
+	s.answer(c, simReply{err: errBroken, lost: true})
+}
+
+func (s *simServer) answer(c *simCall, r simReply) {
+	s.busy = nil
+	if r.lost {
+		s.forgets()
+	}
+	if c.kind == callJudge {
+		s.answered(c, r)
+	}
+	c.reply <- r
+	if len(s.queue) > 0 {
+		next := s.queue[0]
+		s.queue = s.queue[1:]
+		s.run(next)
+	}
+}
+
+// send delivers a notification to one session: perhaps late, before an earlier one, twice, or never.
+func (s *simServer) send(session *simSession, channel, payload string) {
+	for copies := 1; copies > 0; copies-- {
+		if s.chance(s.lossy) {
+			if s.chance(0.5) {
+				continue
+			}
+			copies++
+		}
+		late := s.lag()
+		if s.chance(s.lossy) {
+			late += s.within(100 * time.Millisecond)
+		}
+		s.after(late, "notification", func() { session.deliver(channel, payload) })
+	}
+}
+
+func (s *simServer) announce(tx *simTransaction) {
+	for _, b := range tx.told {
+		for _, session := range s.sessions {
+			s.send(session, Channel, b.token.String())
+		}
+	}
+}
+
+// stop takes the server down. In a crash an answer that is on its way may still arrive.
+func (s *simServer) stop(crash bool) {
+	s.up = false
+	if crash {
+		s.log("server crashes")
+	} else {
+		s.log("server stops")
+	}
+	s.db.restart(crash)
+	s.breakSessions()
+	if c := s.busy; c != nil && s.conn == s.db.lives-1 && (!c.executed || s.chance(0.5)) {
+		c.attempt++
+		s.after(s.lag(), "connection reset", func() { s.breaks(c) })
+	}
+}
+
+func (s *simServer) breakSessions() {
+	for _, session := range s.sessions {
+		s.after(s.lag(), "session breaks", session.fail)
+	}
+	s.sessions = nil
+}
+
+func (s *simServer) start() {
+	s.up = true
+	s.troubled(0)
+	s.log("server is up, life", uint64(s.db.lives))
+}
+
+// knownLife is the last life of the database that the listener must know of: it has had an answer,
+// and has noticed that sessions from before have ended.
+func (s *simServer) knownLife() int {
+	if s.newest != nil {
+		if _, closed := s.newest.state(); !closed {
+			return min(s.contact, s.newest.life)
+		}
+	}
+	return s.contact
+}
+
+func (k callKind) String() string { return [...]string{"judge", "notify", "listen", "ping"}[k] }

@@ -1,0 +1,200 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+// invariants is what the simulation remembers to judge the listener by.
+type invariants struct {
+	contact   int       // the last life of the database that has answered
+	trouble   time.Time // until when statements were, or will be, slower than latency allows or fail
+	heardAt   time.Time // last announcement that reached the listener
+	check     uint64    // number of the last check
+	answerAt  time.Time // of its last answer
+	failures  int       // answers in a row that were errors
+	askAll    bool      // the next check may ask for everything
+	snapshot  pgbarrier.Snapshot
+	connected int  // sessions found and lost so far
+	prompted  bool // in this step the next check became due at once
+}
+
+// judged is what invariants need to know of a barrier.
+type judged struct {
+	live     int       // waits for it that have not ended
+	since    time.Time // when the first of them began
+	joined   time.Time // when the last did
+	asked    bool      // by a check since then
+	askedIn  uint64    // number of the last check that asked
+	decided  time.Time // since when a check would have found its outcome; zero: not yet
+	base     time.Time // from when deadline was computed
+	deadline time.Time
+	first    error // the last outcome that a wait was given
+	known    bool  // first was set
+}
+
+// slack bounds a check in which nothing is wrong: two statements, each behind a pulse's.
+const slack = 2 * (2*latency + 2*latency)
+
+func (s *simulation) troubled(d time.Duration) {
+	if until := time.Now().Add(d); until.After(s.trouble) {
+		s.trouble = until
+	}
+}
+
+// forgets: the listener has noticed that a connection was lost, and may ask for everything.
+func (s *simulation) forgets() { s.askAll = true }
+
+// decide notes which barriers' outcomes a check would find now, or would not find any more because
+// the xid was handed out again.
+func (s *simulation) decide() {
+	now := time.Now()
+	for _, w := range s.live {
+		for _, b := range w.barriers {
+			if s.server.db.status(b.token) == pgbarrier.Pending {
+				b.decided = time.Time{}
+			} else if b.decided.IsZero() {
+				b.decided = now
+			}
+		}
+	}
+	if !s.server.up {
+		s.troubled(0)
+	}
+}
+
+// hear looks at what the receiver has been told since the last step.
+func (s *simulation) hear() {
+	s.box.mu.Lock()
+	heard, connected := s.box.heard, s.box.connected
+	s.box.heard = nil
+	s.box.mu.Unlock()
+	s.prompted = false
+	if connected != s.connected {
+		s.connected, s.prompted = connected, true
+		s.forgets()
+		s.log("session found or lost")
+	}
+	for _, payload := range heard {
+		t, err := pgbarrier.ParseToken(payload)
+		if err != nil {
+			continue
+		}
+		s.log("heard announcement of", t.XID)
+		s.heardAt, s.prompted = time.Now(), true
+		for _, w := range s.live {
+			if len(w.barriers) == 1 && w.barriers[0].token == t && !w.ended() {
+				s.fail("at once: wait %d has not ended though its announcement was heard", w.number)
+			}
+		}
+	}
+}
+
+// sweep looks at what has become of the waits since the last step.
+func (s *simulation) sweep() {
+	ended := false
+	for _, w := range s.live {
+		if w.ended() {
+			ended = true
+			s.judgeEnd(w)
+			for _, b := range w.barriers {
+				b.live--
+			}
+		}
+	}
+	if ended {
+		s.live = slices.DeleteFunc(s.live, (*simWait).ended)
+	}
+	s.waits.mu.Lock()
+	waiting := s.waits.waiting
+	s.waits.mu.Unlock()
+	if waiting != len(s.live) {
+		s.fail("nothing left behind: %d waits are counted, %d have not ended", waiting, len(s.live))
+	}
+	s.judgeDelays()
+}
+
+func (w *simWait) ended() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// judgeEnd: never a wrong outcome, and the same for everyone.
+func (s *simulation) judgeEnd(w *simWait) {
+	err := w.err()
+	var outcome *pgbarrier.TokenError
+	switch {
+	case err == nil:
+		s.log("wait ends, committed", w.number)
+		for _, b := range w.barriers {
+			if !b.seen {
+				s.fail("outcome: wait %d was told that barrier %d of %d has committed, which was never visible", w.number, b.number, b.token.XID)
+			}
+			if b.lostIn > 0 && w.known > b.lostIn {
+				s.fail("memory: wait %d was told that barrier %d has committed, which was known to be lost in a crash when it began", w.number, b.number)
+			}
+			s.same(b, nil)
+		}
+	case errors.As(err, &outcome):
+		if len(w.barriers) == 1 { // of several, which one is told depends on map order
+			s.log("wait ends, "+outcome.Err.Error(), w.number)
+		}
+		i := slices.IndexFunc(w.barriers, func(b *simBarrier) bool { return b.token == outcome.Token })
+		if i < 0 {
+			s.fail("outcome: wait %d was told of a token that it did not ask for: %v", w.number, err)
+			return
+		}
+		b := w.barriers[i]
+		if !s.right(b, outcome.Err) {
+			s.fail("outcome: wait %d was told of barrier %d: %v, which is not so", w.number, b.number, err)
+		}
+		s.same(b, outcome.Err)
+	case w.canceled && (errors.Is(err, context.Canceled) || errors.Is(err, pgbarrier.ErrClosed)):
+	case s.stopped && errors.Is(err, pgbarrier.ErrClosed):
+	default:
+		s.fail("outcome: wait %d ended with %v", w.number, err)
+	}
+}
+
+// right tells whether err is true of b.
+func (s *simulation) right(b *simBarrier, err error) bool {
+	horizon := slices.Compare(b.token.ID[:], s.server.db.horizon[:]) <= 0
+	switch err {
+	case pgbarrier.ErrWrongDatabase:
+		return b.token.Origin != simOrigin
+	case pgbarrier.ErrAborted:
+		return b.token.Origin == simOrigin && (b.tx == nil || b.tx.state == txAborted || b.tx.state == txCommitted && b.rolledBack)
+	case pgbarrier.ErrExpired:
+		return b.token.Origin == simOrigin && horizon && (b.tx == nil || b.tx.state >= txCommitted)
+	}
+	return false
+}
+
+// same: a later wait gets the same outcome, unless a crash or a purge came in between.
+func (s *simulation) same(b *simBarrier, err error) {
+	if b.known && b.first != err {
+		lost := b.first == nil && b.lostIn > 0
+		if !lost && err != pgbarrier.ErrExpired {
+			s.fail("same outcome: barrier %d was %v, and is now %v", b.number, b.first, err)
+		}
+	}
+	b.known, b.first = true, err
+}
+
+// leftBehind: a set without waits is empty.
+func (s *simulation) leftBehind() {
+	w := s.waits
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.pending) != 0 || w.fresh.size != 0 || len(w.running) != 0 || w.waiting != 0 {
+		s.fail("nothing left behind: %d pending, %d fresh, %d transactions, %d waits", len(w.pending), w.fresh.size, len(w.running), w.waiting)
+	}
+}
