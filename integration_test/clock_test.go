@@ -76,7 +76,7 @@ func TestWithTheServersClockSetBackOutcomesAreRightOrExpired(t *testing.T) {
 	if n, err := pgbarrier.Purge(t.Context(), pool, time.Hour); err != nil || n == 0 {
 		t.Fatalf("purged %d, %v", n, err)
 	}
-	want(t, pool, pgbarrier.Expired, gone)
+	want(t, pool, pgbarrier.Expired, gone, early)
 	commit(t, tx)
 	wantEnd(t, sub, nil)
 	want(t, pool, pgbarrier.Committed, running)
