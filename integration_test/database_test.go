@@ -40,6 +40,7 @@ func migrate(t testing.TB, db pgbarrier.DB) {
 // open makes a pool that is closed before the database goes. change is told its configuration.
 func open(t testing.TB, url string, change ...func(*pgxpool.Config)) *pgxpool.Pool {
 	t.Helper()
+	record(t)
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)

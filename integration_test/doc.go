@@ -6,5 +6,9 @@
 //	DEVPG_BINDIR=/usr/lib/postgresql/16/bin go test -race ./integration_test/...
 //
 // One server is shared; every test has a fresh database on it. Tests that crash, restart or
-// replicate a server start their own. None is ever skipped. psql must be installed.
+// replicate a server start their own. psql must be installed. None is ever skipped, but for those
+// that need PgBouncer, on a machine without it and outside of CI (CI=true).
+//
+// The promises are data, in promises_test.go: the README is rendered from them, and the suite fails
+// if one of them has a test that did not run and pass.
 package integration

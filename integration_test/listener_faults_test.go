@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,38 @@ func TestALostListenConnectionDelaysNoOutcomeForLong(t *testing.T) {
 		wait(t, l, pgbarrier.ErrAborted, aborted(t, pool))
 	}
 	eventually(t, "the listener is connected again", func() bool { return l.Stats().Connected })
+}
+
+// The session that listens is killed as soon as it is there, over and over, and the one that checks
+// with every wait.
+func TestWaitsEndRightWhileTheListenersSessionsAreKilledInATightLoop(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	l := run(t, pool, listener.Config{})
+	killer := connect(t, pool)
+	stop := make(chan struct{})
+	var killing sync.WaitGroup
+	var killed atomic.Int64
+	killing.Go(func() {
+		for !stopped(stop) {
+			killed.Add(query[int64](t, killer, "SELECT count(pg_terminate_backend(pid)) FROM ("+listenPIDs+") s"))
+		}
+	})
+	for range 60 {
+		commits, aborts := begin(t, pool), begin(t, pool)
+		good, bad := l.Subscribe(create(t, commits)), l.Subscribe(create(t, aborts))
+		execute(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name = 'pgbarrier'`)
+		commit(t, commits)
+		rollback(t, aborts)
+		wantEnd(t, good, nil)
+		wantEnd(t, bad, pgbarrier.ErrAborted)
+	}
+	eventually(t, "enough sessions were killed", func() bool { return killed.Load() >= 10 })
+	close(stop)
+	killing.Wait()
+	eventually(t, "the listener is connected again", func() bool { return l.Stats().Connected })
+	wait(t, l, nil, committed(t, pool))
 }
 
 func TestAWaitOutlastsTheServer(t *testing.T) {

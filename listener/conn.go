@@ -3,10 +3,12 @@ package listener
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -79,6 +81,10 @@ func (d dialer) listen(ctx context.Context, channels ...string) (session, error)
 	}
 	if _, err := conn.Exec(ctx, strings.Join(statements, ";")); err != nil {
 		closeConn(conn)
+		var pgErr *pgconn.PgError
+		if errors.As(err, &pgErr) && pgErr.Code == "25006" { // read_only_sql_transaction: LISTEN during recovery
+			err = fmt.Errorf("pgbarrier: listen: %w (%w)", pgbarrier.ErrStandby, err)
+		}
 		return nil, err
 	}
 	return pgxSession{conn}, nil

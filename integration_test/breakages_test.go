@@ -1,0 +1,76 @@
+package integration_test
+
+// A breakage is a change of one place of the product that breaks a promise.
+type breakage struct {
+	what     string // is done wrong then
+	file     string // of the repository
+	from, to string // from occurs there once
+	test     string // has to fail
+}
+
+const (
+	schema  = "sql/triggers.sql"
+	abort   = "WHEN t.id > now.purged_through THEN 'A'"
+	running = "WHEN NOT pg_visible_in_snapshot(t.xid, now.snap) THEN 'P'"
+)
+
+// trustXID takes the transaction's status for the barrier's.
+func trustXID(test string) breakage {
+	return breakage{"a transaction id that committed counts as a commit, without the row", schema, abort,
+		"WHEN t.id > now.purged_through AND pg_xact_status(t.xid) = 'committed' THEN 'C'\n" + abort, test}
+}
+
+var (
+	endPending = breakage{"a check ends waits that it found pending", "listener/waits.go",
+		"if status != pgbarrier.Pending {", "if found >= 0 {", "TestAWaitEndsWithTheCommitAndTheUpdatesCanBeRead"}
+	abortAsCommit = breakage{"ended without a row counts as committed", schema,
+		abort, "WHEN t.id > now.purged_through THEN 'C'", "TestAWaitEndsAbortedWithWhateverAbortsTheTransaction"}
+	runningSince = breakage{"a row that cannot be seen yet counts as an abort", schema,
+		running, "WHEN false THEN 'P'", "TestTheWaitForASerializationFailureAtCommitIsAborted"}
+	ignoreRow = breakage{"the row is not looked at", schema,
+		"WHEN found.xid = t.xid THEN 'C'", "WHEN false THEN 'C'", "TestTheWaitForAProducerKilledBeforeInOrAfterCommitEndsWithTheTruth"}
+	runningBackend = breakage{"only a transaction that has a backend counts as running", schema,
+		running, `WHEN NOT pg_visible_in_snapshot(t.xid, now.snap) AND EXISTS (SELECT FROM pg_locks l
+			WHERE l.locktype = 'transactionid' AND l.pid IS NOT NULL AND l.transactionid::text = t.xid::text) THEN 'P'`,
+		"TestAWaitForAPreparedTransactionEndsWhenItIsEnded"}
+	wrapContext = breakage{"the context's error is hidden", "listener/listener.go",
+		"		return err\n	}\n	return ctx.Err()\n}\n\n// Subscribe", "		return err\n	}\n	return fmt.Errorf(\"wait: %w\", ctx.Err())\n}\n\n// Subscribe",
+		"TestAWaitForAForgottenPreparedTransactionEndsWithItsContextAndIsRightLater"}
+	neverAssigned = breakage{"a transaction id in the future counts as pending", schema,
+		"RETURN true;", "RETURN false;", "TestAfterACrashALostBarrierIsAbortedAlsoWhenItsXIDIsUsedAgain"}
+	rememberUnwatched = breakage{"commits are remembered though nothing would tell of a crash", "listener/waits.go",
+		"if outcome != nil || !s.unwatched {", "if outcome != nil || s.waiting >= 0 {", "TestAnAsynchronousCommitThatWasSeenAndLostIsAbortedWhenWaitedForAgain"}
+	keepSilent = breakage{"a session that went silent is kept", "listener/receiver.go",
+		"return connected, errSilent", "continue", "TestAHalfOpenConnectionIsNoticedAndReplaced"}
+	waitForTurn = breakage{"a pulse waits for the check before it", "listener/conn.go",
+		"case <-ctx.Done():\n		return ctx.Err()\n	}\n	defer func() { <-q.turn }()", "}\n	defer func() { <-q.turn }()",
+		"TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut"}
+	believeListen = breakage{"LISTEN is believed without a proof", "listener/receiver.go",
+		"if err == nil && !heard {", "if err == nil && false {", "TestAListenThroughPgBouncerIsReportedWhileWaitsStillEnd"}
+	giveUp = breakage{"an outage ends the wait", "fallback_poll.go",
+		"case !IsOutage(err) || isBroken(db):", "case IsOutage(err) || isBroken(db):", "TestAPollWaitsForAServerThatIsNotThereYet"}
+	anyAnnouncement = breakage{"an announcement ends whatever is waited for", "listener/waits.go",
+		"	reports := s.resolve(t, nil, ByAnnouncement, nil)", "	for p := range s.pending {\n		t = p\n	}\n	reports := s.resolve(t, nil, ByAnnouncement, nil)",
+		"TestForgedDuplicatedAndMalformedNotificationsEndNoWaitWrongly"}
+	queueUp = breakage{"announcing waits for its lock", schema,
+		"IF pg_try_advisory_xact_lock(7018962344107663491) AND", "PERFORM pg_advisory_xact_lock(7018962344107663491);\n		IF",
+		"TestAnUnprivilegedRoleThatHoldsTheLocksHoldsNoCommitUp"}
+	fillQueue = breakage{"a filling queue is filled further", schema,
+		"pg_notification_queue_usage() < 0.5", "pg_notification_queue_usage() < 2", "TestAFillingNotificationQueueIsLeftAlone"}
+	oldestXID = breakage{"outcomes wait for the oldest running transaction", schema,
+		running, "WHEN t.xid >= pg_snapshot_xmin(now.snap) THEN 'P'", "TestALongTransactionElsewhereHoldsNothingUp"}
+	endOne = breakage{"an outcome ends one of the waits for it", "listener/waits.go",
+		"	s.remove(b)\n	for b.waits.first != nil {", "	s.remove(b)\n	if b.waits.first != nil {", "TestTheSameTokenHasTheSameOutcomeForAllAndAgain"}
+	keepHorizon = breakage{"a purge does not move the horizon", schema,
+		"WHERE purged_through < last", "WHERE false", "TestAPurgeThatRacesWaitsMakesNoneOfThemWrong"}
+	horizonBack = breakage{"a purge moves the horizon back", schema,
+		"WHERE purged_through < last", "", "TestWithTheServersClockSetBackOutcomesAreRightOrExpired"}
+	ignoreOrigin = breakage{"the origin is not looked at", schema,
+		"WHEN right(t.token, 8) <> now.here THEN 'W'", "WHEN false THEN 'W'", "TestTokensAreForeignInADatabaseCopiedByTemplate"}
+	takeAnyText = breakage{"text that is no token is taken", "token.go",
+		"return Token{}, fmt.Errorf(\"%w: %s: %s\", ErrInvalidToken, quoteShort(s), problem)", "return t, nil", "TestAMalformedTokenIsRefusedWithWhatIsWrongWithIt"}
+	noExplanation = breakage{"a missing schema is not told from other errors", "errors.go",
+		`case "3F000", "42883", "42P01", "42703":`, `case "none":`, "TestWithoutTheSchemaEveryCallNamesTheCommandThatInstallsIt"}
+	askStandby = breakage{"a standby is asked", schema,
+		"IF pg_is_in_recovery() THEN", "IF false THEN", "TestAListenerOfAStandbyAloneGivesNoOutcome"}
+)

@@ -1,0 +1,149 @@
+package integration_test
+
+// A promise is what a waiter gets when something happens, and the tests that keep it. README.md and
+// docs/promises.md are rendered from the table below.
+type promise struct {
+	happens, gets string
+	// tests keep the promise: each must exist, and pass whenever the whole suite runs.
+	tests []string
+	// breaks are ways to break the product so that the promise is broken; a test has to notice.
+	breaks []breakage
+}
+
+var promises = []promise{
+	{
+		happens: "COMMIT",
+		gets:    "nil, and every new snapshot on the primary sees the updates",
+		tests: []string{"TestAWaitEndsWithTheCommitAndTheUpdatesCanBeRead", "TestEveryWaitEndsWithTheTruthUnderLoad",
+			"TestAPollEndsWithTheTransaction", "TestABarrierSharesItsTransactionsFateAtEveryIsolationLevel",
+			"TestWaitsForProducersOfEveryIsolationLevelEndRight"},
+		breaks: []breakage{endPending},
+	}, {
+		happens: "ROLLBACK, producer killed, connection lost before COMMIT, COMMIT refused",
+		gets:    "`ErrAborted`",
+		tests: []string{"TestAWaitEndsAbortedWithWhateverAbortsTheTransaction", "TestTheBarrierOfAKilledProducerIsAborted",
+			"TestTheBarrierOfALostConnectionIsAborted", "TestTheBarrierOfAFailedTransactionIsAborted",
+			"TestTheBarrierOfATransactionThatFailsAtCommitIsAborted", "TestTheWaitForASerializationFailureAtCommitIsAborted",
+			"TestTheWaitForAConcurrentUpdateIsAborted"},
+		breaks: []breakage{abortAsCommit, runningSince},
+	}, {
+		happens: "the savepoint with the barrier rolled back, the rest committed",
+		gets:    "`ErrAborted`",
+		tests: []string{"TestABarrierOfARolledBackSavepointIsAbortedThoughItsTransactionCommits", "TestABarrierSharesItsSavepointsFate",
+			"TestWaitsForBarriersInNestedSavepointsEndRight"},
+		breaks: []breakage{trustXID("TestWaitsForBarriersInNestedSavepointsEndRight")},
+	}, {
+		happens: "COMMIT sent, connection lost or producer killed, the producer does not know",
+		gets:    "the truth",
+		tests: []string{"TestACommitWhoseAnswerTheProducerNeverSawHasTheTrueOutcome", "TestAProducerThatLosesItsConnectionInCommitLearnsTheTruth",
+			"TestTheWaitForAProducerKilledBeforeInOrAfterCommitEndsWithTheTruth"},
+		breaks: []breakage{ignoreRow},
+	}, {
+		happens: "prepared transaction",
+		gets:    "pending until COMMIT PREPARED or ROLLBACK PREPARED, also across a crash",
+		tests: []string{"TestAWaitForAPreparedTransactionEndsWhenItIsEnded", "TestAPreparedTransactionIsPendingUntilItIsEnded",
+			"TestOneUnannouncedBarrierMakesTheTransactionPreparable", "TestAPreparedTransactionOutlivesACrashAndIsStillPending",
+			"TestAWaitForAPreparedTransactionGoesOnAcrossACrash"},
+		breaks: []breakage{runningBackend},
+	}, {
+		happens: "the context ends first",
+		gets:    "`ctx.Err()` as itself, and the right outcome later",
+		tests:   []string{"TestAWaitForAForgottenPreparedTransactionEndsWithItsContextAndIsRightLater", "TestAPollsContextErrorComesAsItself"},
+		breaks:  []breakage{wrapContext},
+	}, {
+		happens: "server crash before the commit is durable",
+		gets:    "`ErrAborted`, also when its transaction id is used again",
+		tests: []string{"TestAfterACrashALostBarrierIsAbortedAlsoWhenItsXIDIsUsedAgain", "TestWaitsInFlightOverACrashAreAbortedThoughTheirXIDsCommitAfterwards",
+			"TestAWaitOutlastsTheServer"},
+		breaks: []breakage{trustXID("TestWaitsInFlightOverACrashAreAbortedThoughTheirXIDsCommitAfterwards"), neverAssigned},
+	}, {
+		happens: "crash after an asynchronous commit was seen",
+		gets:    "nil while it could be read, `ErrAborted` afterwards",
+		tests: []string{"TestAnAsynchronousCommitThatACrashTookIsAbortedAfterwards",
+			"TestAnAsynchronousCommitThatWasSeenAndLostIsAbortedWhenWaitedForAgain"},
+		breaks: []breakage{rememberUnwatched},
+	}, {
+		happens: "listener's connection killed, half-open, or slow",
+		gets:    "the right outcome, later by a check at most; a dead connection is replaced",
+		tests: []string{"TestALostListenConnectionDelaysNoOutcomeForLong", "TestWaitsEndRightWhileTheListenersSessionsAreKilledInATightLoop",
+			"TestAHalfOpenConnectionIsNoticedAndReplaced", "TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut",
+			"TestOnASlowNetworkEveryWaitEndsRight", "TestAPollOutlivesItsSession"},
+		breaks: []breakage{keepSilent, waitForTurn},
+	}, {
+		happens: "a pooler in transaction mode in between",
+		gets:    "the right outcome; LISTEN through it, which hears nothing, is reported",
+		tests:   []string{"TestBehindPgBouncerEverythingWorksWithADirectListenConnection", "TestAListenThroughPgBouncerIsReportedWhileWaitsStillEnd"},
+		breaks:  []breakage{believeListen},
+	}, {
+		happens: "server down",
+		gets:    "the wait goes on, and ends right when it is back",
+		tests: []string{"TestAWaitOutlastsTheServer", "TestAWaitGoesOnWhileTheServerIsDownAndEndsRight",
+			"TestAPollWaitsForAServerThatIsNotThereYet", "TestAWaitMayBeginBeforeRun"},
+		breaks: []breakage{giveUp},
+	}, {
+		happens: "failover to a standby",
+		gets:    "the outcome as the new primary has it",
+		tests:   []string{"TestAWaitOverAFailoverEndsAsTheNewPrimaryHasIt", "TestAStandbyIsRefusedAndAPromotedOneKnows"},
+		breaks:  []breakage{trustXID("TestAWaitOverAFailoverEndsAsTheNewPrimaryHasIt")},
+	}, {
+		happens: "notification dropped, duplicated, forged or malformed, at any rate, by any role",
+		gets:    "the right outcome",
+		tests: []string{"TestWaitsEndWhenNothingIsHeard", "TestForgedDuplicatedAndMalformedNotificationsEndNoWaitWrongly",
+			"TestNotificationsForgedAtAHighRateByAnUnprivilegedRoleEndNoWaitWronglyAndLoseNone", "TestAForgedAnnouncementChangesNoStatus"},
+		breaks: []breakage{anyAnnouncement},
+	}, {
+		happens: "announcing off, its lock held, or the notification queue full",
+		gets:    "the right outcome; COMMIT never fails or waits because of announcing",
+		tests: []string{"TestWaitsEndWhenNothingIsHeard", "TestAnUnprivilegedRoleThatHoldsTheLocksHoldsNoCommitUp",
+			"TestOfCommitsAtOnceOnlyOneAnnouncesAndTheOthersDoNotWait", "TestAFillingNotificationQueueIsLeftAlone",
+			"TestAFullNotificationQueueFailsNoCommit", "TestATransactionOfManyBarriersAnnouncesTheFirstHundred"},
+		breaks: []breakage{queueUp, fillQueue},
+	}, {
+		happens: "long transaction elsewhere, pool exhausted",
+		gets:    "no effect",
+		tests: []string{"TestALongTransactionElsewhereDelaysNothing", "TestALongTransactionElsewhereHoldsNothingUp",
+			"TestWaitsEndThoughEveryPoolConnectionIsHeldByThoseWhoWait"},
+		breaks: []breakage{oldestXID},
+	}, {
+		happens: "the same token waited on by many, again, after a redelivery",
+		gets:    "the same outcome each time",
+		tests: []string{"TestTheSameTokenHasTheSameOutcomeForAllAndAgain", "TestTheSameTokenMayComeTwice",
+			"TestNoCheckEverGivesAWrongOutcomeAndNoOutcomeEverChanges"},
+		breaks: []breakage{endOne},
+	}, {
+		happens: "token older than the retention, purged before or during the wait",
+		gets:    "`ErrExpired`, or `ErrAborted` if that is still certain",
+		tests: []string{"TestAPurgedBarrierIsExpiredUnlessItCertainlyAborted", "TestAPurgeThatRacesWaitsMakesNoneOfThemWrong",
+			"TestPurgingNeverMakesAFalseOutcome", "TestATransactionOlderThanTheHorizonIsStillPendingAndThenRight",
+			"TestTokensThatHaveNoOutcomeHereSayWhy"},
+		breaks: []breakage{keepHorizon},
+	}, {
+		happens: "server's clock set back",
+		gets:    "the right outcome, or `ErrExpired`",
+		tests:   []string{"TestWithTheServersClockSetBackOutcomesAreRightOrExpired"},
+		breaks:  []breakage{horizonBack},
+	}, {
+		happens: "token of another database, of a clone's or a dump's original",
+		gets:    "`ErrWrongDatabase`",
+		tests: []string{"TestTokensAreForeignInADatabaseCopiedByTemplate", "TestTokensAreForeignInADatabaseWithCopiedRows",
+			"TestTokensAreForeignInARestoredDump", "TestTokensThatHaveNoOutcomeHereSayWhy", "TestTheOriginOutlivesMaintenance"},
+		breaks: []breakage{ignoreOrigin},
+	}, {
+		happens: "malformed token",
+		gets:    "`ErrInvalidToken`, with what is wrong with it",
+		tests: []string{"TestAMalformedTokenIsRefusedWithWhatIsWrongWithIt", "TestAnInvalidTokenIsRefusedBeforeTheServerIsAsked",
+			"TestTheSQLFunctionsTakeAnyText", "TestForgedTokensHaveNoFalseOutcome"},
+		breaks: []breakage{takeAnyText},
+	}, {
+		happens: "schema missing, incomplete or newer",
+		gets:    "`ErrNotMigrated`, with the command that installs it",
+		tests: []string{"TestRunSaysWhatIsWrongWithTheDatabase", "TestEachMissingPartIsNamedAndRepaired",
+			"TestANewerSchemaIsRefused", "TestWithoutTheSchemaEveryCallNamesTheCommandThatInstallsIt"},
+		breaks: []breakage{noExplanation},
+	}, {
+		happens: "check asked of a standby",
+		gets:    "`ErrStandby`, never an outcome",
+		tests:   []string{"TestAStandbyIsRefusedAndAPromotedOneKnows", "TestAListenerOfAStandbyAloneGivesNoOutcome"},
+		breaks:  []breakage{askStandby},
+	},
+}
