@@ -13,7 +13,7 @@ func TestMemoryAndGoroutinesStayFlatUnderChurn(t *testing.T) {
 	server := devpg.ForTest(t, devpg.Config{Settings: map[string]string{"fsync": "off"}})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	report, err := Run(ctx, Config{URL: server.URL(), Waits: 20_000, Rate: 10_000, Duration: 5 * time.Second, MaxGrowth: 0.1, Out: t.Output()})
+	report, err := Run(ctx, Config{URL: server.URL(), Waits: 10_000, Rate: 5_000, Duration: 5 * time.Second, MaxGrowth: 0.1, Out: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
