@@ -70,6 +70,14 @@ func (s *waitSet) recheck(forget bool) {
 	s.signal()
 }
 
+// watch tells whether a session is open whose loss would show that the server may have crashed. Only
+// meanwhile are the outcomes of checks remembered.
+func (s *waitSet) watch(open bool) {
+	s.mu.Lock()
+	s.unwatched = !open
+	s.mu.Unlock()
+}
+
 // A demand is what the time of the next check depends on.
 type demand struct {
 	pending  int

@@ -41,14 +41,16 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 		return nil, err
 	}
 	dial := dialer{config: pool.Config()}
-	return &Listener{
+	l := &Listener{
 		config: config,
 		pool:   pool,
 		query:  &queryConn{dialer: dial},
 		listen: dialer{config: dial.config, direct: direct},
 		waits:  newWaitSet(config.Trace.Resolved),
 		ready:  make(chan struct{}),
-	}, nil
+	}
+	l.waits.watch(false)
+	return l, nil
 }
 
 // Run does the listener's work until ctx ends, and returns ctx.Err(). It returns early if the server

@@ -83,6 +83,7 @@ func (r *receiver) session(ctx context.Context) (connected time.Time, err error)
 	defer s.close()
 	// However it ends: the server may have crashed, see recent.forget.
 	defer r.waits.recheck(true)
+	defer r.waits.watch(false)
 	if err := r.prove(ctx, s, pulse); err != nil {
 		return connected, err
 	}
@@ -148,6 +149,7 @@ func (r *receiver) receive(ctx context.Context, s session, d time.Duration, puls
 func (r *receiver) found() {
 	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
 	r.waits.recheck(false)
+	r.waits.watch(true)
 	r.status.connected()
 	r.once.Do(r.ready)
 	r.log.Info("pgbarrier: listening")

@@ -19,16 +19,17 @@ type waitSet struct {
 	// resolved, unless nil, is told each outcome, without the lock.
 	resolved func(Resolved)
 
-	mu       sync.Mutex // guards all below, and the barriers and subscriptions reachable from it
-	pending  map[pgbarrier.Token]*barrier
-	fresh    list[*barrier]
-	running  map[uint64]*transaction // by xid
-	waiting  int                     // subscriptions that have not ended
-	recent   recent
-	checkAll bool      // the next check asks for everything
-	heardAt  time.Time // last announcement
-	closed   error     // why no wait can begin any more
-	counts   waitCounts
+	mu        sync.Mutex // guards all below, and the barriers and subscriptions reachable from it
+	pending   map[pgbarrier.Token]*barrier
+	fresh     list[*barrier]
+	running   map[uint64]*transaction // by xid
+	waiting   int                     // subscriptions that have not ended
+	recent    recent
+	unwatched bool      // do not put the outcomes of checks into recent, see watch
+	checkAll  bool      // the next check asks for everything
+	heardAt   time.Time // last announcement
+	closed    error     // why no wait can begin any more
+	counts    waitCounts
 }
 
 type waitCounts struct {
@@ -156,7 +157,9 @@ func (s *waitSet) judged(tokens []pgbarrier.Token, statuses []pgbarrier.Status) 
 
 // resolve gives a token its outcome. The caller holds mu, and reports after releasing it.
 func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Resolved) []Resolved {
-	s.recent.remember(t, outcome)
+	if by == ByAnnouncement || !s.unwatched {
+		s.recent.remember(t, outcome)
+	}
 	b := s.pending[t]
 	if b == nil {
 		return reports
