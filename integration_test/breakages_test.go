@@ -54,7 +54,7 @@ var (
 		"TestForgedDuplicatedAndMalformedNotificationsEndNoWaitWrongly"}
 	queueUp = breakage{"announcing waits for its lock", schema,
 		"IF pg_try_advisory_xact_lock(7018962344107663491) AND", "PERFORM pg_advisory_xact_lock(7018962344107663491);\n		IF",
-		"TestAnUnprivilegedRoleThatHoldsTheLocksHoldsNoCommitUp"}
+		"TestAnUnprivilegedRoleThatHoldsTheLockHoldsNoCommitUp"}
 	fillQueue = breakage{"a filling queue is filled further", schema,
 		"pg_notification_queue_usage() < 0.5", "pg_notification_queue_usage() < 2", "TestAFillingNotificationQueueIsLeftAlone"}
 	oldestXID = breakage{"outcomes wait for the oldest running transaction", schema,

@@ -94,7 +94,7 @@ var promises = []promise{
 	}, {
 		happens: "announcing off, its lock held, or the notification queue full",
 		gets:    "the right outcome; COMMIT never fails or waits because of announcing",
-		tests: []string{"TestWaitsEndWhenNothingIsHeard", "TestAnUnprivilegedRoleThatHoldsTheLocksHoldsNoCommitUp",
+		tests: []string{"TestWaitsEndWhenNothingIsHeard", "TestAnUnprivilegedRoleThatHoldsTheLockHoldsNoCommitUp",
 			"TestOfCommitsAtOnceOnlyOneAnnouncesAndTheOthersDoNotWait", "TestAFillingNotificationQueueIsLeftAlone",
 			"TestAFullNotificationQueueFailsNoCommit", "TestATransactionOfManyBarriersAnnouncesTheFirstHundred"},
 		breaks: []breakage{queueUp, fillQueue},

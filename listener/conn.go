@@ -64,6 +64,12 @@ func closeConn(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = conn.Close(ctx) // nothing to be done about it, the socket is closed in any case
+	// If a context ended during a statement, pgx has begun to close by itself, in a goroutine that
+	// cancels the statement.
+	select {
+	case <-conn.PgConn().CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 // listen opens a session that listens on the channels.

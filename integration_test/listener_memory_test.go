@@ -1,0 +1,66 @@
+package integration_test
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"context"
+
+	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/listener"
+)
+
+// Without a LISTEN connection nobody notices that the server crashed while nothing was waited for. An
+// outcome from before must not be given after it.
+func TestAListenerThatOnlyPollsRemembersNothingAcrossACrash(t *testing.T) {
+	t.Parallel()
+	s, pool := crashable(t)
+	l := run(t, pool, listener.Config{PollOnly: true})
+	tx := begin(t, pool)
+	execute(t, tx, "SET LOCAL synchronous_commit = off")
+	token := create(t, tx)
+	commit(t, tx)
+	wait(t, l, nil, token)
+	crash(t, s)
+	restart(t, s, pool)
+	want(t, pool, pgbarrier.Aborted, token)
+	wait(t, l, pgbarrier.ErrAborted, token)
+}
+
+// Also one that a running check has, whose connection is then given up by force.
+func TestWhenRunReturnsInACheckNoGoroutineIsLeft(t *testing.T) {
+	pool := migratedDatabase(t)
+	l, err := listener.New(pool, listener.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ran := make(chan error, 1)
+	go func() { ran <- l.Run(ctx) }()
+	<-l.Ready()
+	token := committed(t, pool)
+	blocker := begin(t, pool)
+	execute(t, blocker, "LOCK TABLE pgbarrier.barrier IN ACCESS EXCLUSIVE MODE")
+	token.ID[15] ^= 1
+	sub := l.Subscribe(token)
+	defer sub.Close()
+	eventually(t, "a check is under way", func() bool {
+		return query[int](t, blocker, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbarrier' AND datname = current_database() AND wait_event_type = 'Lock'") == 1
+	})
+	cancel()
+	select {
+	case <-ran:
+	case <-time.After(20 * time.Second):
+		t.Fatal("Run has not returned")
+	}
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+		if strings.Contains(stack, "asyncClose") || strings.Contains(stack, "pgbarrier/listener.") {
+			t.Errorf("left behind:\n%s", stack)
+		}
+	}
+}
