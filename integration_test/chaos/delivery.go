@@ -89,7 +89,7 @@ func (c *chaos) await(ctx context.Context, slot int, barriers []*barrier) bool {
 		o := outcome{slot: slot, began: began, ended: c.now(), status: pgbarrier.Committed}
 		if err == nil {
 			for _, b := range barriers {
-				c.note(b, o)
+				c.note(b, lastEnd(barriers), o)
 			}
 			return true
 		}
@@ -108,7 +108,7 @@ func (c *chaos) await(ctx context.Context, slot int, barriers []*barrier) bool {
 		rest := make([]*barrier, 0, len(barriers))
 		for _, b := range barriers {
 			if b.token == ends.Token {
-				c.note(b, o)
+				c.note(b, b.tx.endedAt(), o)
 			} else {
 				rest = append(rest, b)
 			}
@@ -125,9 +125,21 @@ func (c *chaos) await(ctx context.Context, slot int, barriers []*barrier) bool {
 }
 
 // note enters what a wait told about a barrier.
-func (c *chaos) note(b *barrier, o outcome) {
+func (c *chaos) note(b *barrier, ended moment, o outcome) {
 	b.add(o)
-	c.latency.add(c, b.tx, o)
+	c.latency.add(c, b.tx, ended, o)
+}
+
+// lastEnd is when the last of the barriers' transactions ended, zero while one may be running.
+func lastEnd(barriers []*barrier) (last moment) {
+	for _, b := range barriers {
+		ended := b.tx.endedAt()
+		if ended == 0 {
+			return 0
+		}
+		last = max(last, ended)
+	}
+	return last
 }
 
 // statusOf is the status that a wait's error speaks of.

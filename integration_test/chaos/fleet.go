@@ -52,6 +52,13 @@ func (c *chaos) newFleet(ctx context.Context, n int, log *slog.Logger) error {
 			s.name, s.config.PollOnly = "poll only", true
 		}
 		s.config.Logger = log.With("listener", s.name)
+		if c.opts.verbose {
+			s.config.Trace.Checked = func(check listener.Checked) {
+				if check.Took > remarkable {
+					log.Info("slow check", "listener", s.name, "took", check.Took, "tokens", check.Tokens, "error", check.Err)
+				}
+			}
+		}
 		s.stopped = func(err error) { c.fail(wrong, nil, s.name+": Run returned by itself: "+err.Error()) }
 		config, err := pgxpool.ParseConfig(to)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -12,35 +13,42 @@ import (
 // server and the network were up all the time, and in any case.
 type latencies struct {
 	mu      sync.Mutex
-	calm    map[latencyClass][]uint32 // microseconds
-	longest map[string]time.Duration  // by listener: after the end, and after all was back
+	calm    map[latencyClass][]uint32 // microseconds; guarded by mu, as is longest
+	longest map[string]time.Duration  // by listener: while all was up, before an outage or after it
 }
+
+// remarkable is what -v tells of.
+const remarkable = 2 * time.Second
 
 type latencyClass struct {
 	listener string
 	aborted  bool
 }
 
-func (l *latencies) add(c *chaos, tx *transaction, o outcome) {
-	ended, slot := tx.endedAt(), c.fleet[o.slot]
+// add takes an outcome for transactions the last of which ended at the moment ended; zero: was not told yet.
+func (l *latencies) add(c *chaos, tx *transaction, ended moment, o outcome) {
+	slot := c.fleet[o.slot]
 	since := max(o.began, ended)
 	if ended == 0 || since > o.ended {
 		since = o.ended // announced before the producer was told
 	}
 	took := o.ended - since
-	disturbed := c.outages.during(since, o.ended)
-	back, _ := c.outages.back()
+	stretch, disturbed := c.outages.longestUp(since, o.ended)
 	if slot.proxied {
 		bad, now := c.net.good()
 		disturbed = disturbed || !now || bad >= since
-		back = max(back, bad)
+		stretch = min(stretch, max(0, o.ended-bad))
+	}
+	if c.opts.verbose && stretch > remarkable {
+		fmt.Fprintf(c.out, "%s: %s took %v for %s of transaction %d/%d (%s), which ended %s\n", clock(o.ended), slot.name,
+			took.Round(time.Millisecond), o.status, tx.producer, tx.number, endings[tx.plan.ending].name, clock(ended))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.calm == nil {
 		l.calm, l.longest = make(map[latencyClass][]uint32), make(map[string]time.Duration)
 	}
-	l.longest[slot.name] = max(l.longest[slot.name], min(took, max(0, o.ended-back)))
+	l.longest[slot.name] = max(l.longest[slot.name], stretch)
 	if !disturbed && (o.status == pgbarrier.Committed || o.status == pgbarrier.Aborted) {
 		class := latencyClass{slot.name, o.status == pgbarrier.Aborted}
 		l.calm[class] = append(l.calm[class], uint32(min(took, time.Hour).Microseconds()))

@@ -28,7 +28,7 @@ func defaultOptions() options {
 	return options{
 		duration:  time.Minute,
 		seed:      1,
-		producers: 12,
+		producers: 24,
 		workers:   4000,
 		listeners: 4,
 		async:     0.05,

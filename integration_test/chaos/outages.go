@@ -42,19 +42,26 @@ func (o *outages) back() (at moment, up bool) {
 	return last.up, last.up != 0
 }
 
-// during tells whether the server was down at any time from a to b.
-func (o *outages) during(a, b moment) bool {
+// longestUp returns the longest time from a to b in which the server was up all along, and whether it
+// was down at any time.
+func (o *outages) longestUp(a, b moment) (longest time.Duration, interrupted bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i := len(o.list) - 1; i >= 0; i-- {
-		if o.list[i].up != 0 && o.list[i].up < a {
-			return false
+		out := o.list[i]
+		if out.up != 0 && out.up < a {
+			break
 		}
-		if o.list[i].down <= b {
-			return true
+		if out.down > b {
+			continue
 		}
+		interrupted = true
+		if out.up != 0 && out.up < b {
+			longest = max(longest, b-out.up)
+		}
+		b = out.down
 	}
-	return false
+	return max(longest, b-a), interrupted
 }
 
 // crashAfter returns when the server was back from the first crash that may have taken what was

@@ -95,14 +95,11 @@ func (c *chaos) due(slot int, began moment, barriers []*barrier) (since moment, 
 		good, now := c.net.good()
 		since, up = max(since, good), up && now
 	}
-	since = max(since, began)
-	for _, b := range barriers {
-		ended := b.tx.endedAt()
-		if ended == 0 {
-			return 0, true
-		}
-		since = max(since, ended)
+	ended := lastEnd(barriers)
+	if ended == 0 {
+		return 0, true
 	}
+	since = max(since, began, ended)
 	return since, !up
 }
 
