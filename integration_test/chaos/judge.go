@@ -29,8 +29,8 @@ func (c *chaos) judge(b *barrier, row bool, through uuid.UUID) {
 	v.mu.Unlock()
 
 	// The producer is compared too: a truth that contradicts it would be none.
-	back, crashed := c.outages.crashAfter(tx.began)
-	takenBack := tx.plan.async && crashed && !row
+	back, _ := c.outages.crashAfter(tx.began)
+	takenBack := c.takenBack(tx, row)
 	switch {
 	case what == toldAborted && row:
 		c.fail(wrong, b, "the producer was told that it aborted, and there is a row")
@@ -59,6 +59,12 @@ func (c *chaos) judge(b *barrier, row bool, through uuid.UUID) {
 	}
 }
 
+// takenBack tells whether a crash may have taken a commit that had been visible.
+func (c *chaos) takenBack(tx *transaction, row bool) bool {
+	_, crashed := c.outages.crashAfter(tx.began)
+	return tx.plan.async && crashed && !row
+}
+
 // lostAtSavepoint tells whether b was to be rolled back by itself.
 func (tx *transaction) lostAtSavepoint(b *barrier) bool {
 	i := 0
@@ -71,14 +77,4 @@ func (tx *transaction) lostAtSavepoint(b *barrier) bool {
 		}
 	}
 	return false
-}
-
-// savepointsLost tells whether nothing of tx was to be committed.
-func (tx *transaction) savepointsLost() bool {
-	for _, g := range tx.plan.groups {
-		if !g.lost {
-			return false
-		}
-	}
-	return true
 }

@@ -72,9 +72,6 @@ func (s *summary) print(w io.Writer) {
 	fmt.Fprintf(w, "\nlongest wait after its transaction ended and all was back: %.1f s, %.0f s are allowed\n", s.LongestSeconds, s.BoundSeconds)
 	if !s.Passed {
 		fmt.Fprintf(w, "FAILED with seed %d on PostgreSQL %d: %d wrong, %d lost\n", s.Seed, s.PostgreSQL, s.Wrong, s.Lost)
-		for _, f := range s.Findings {
-			fmt.Fprint(w, f)
-		}
 		return
 	}
 	fmt.Fprintf(w, "%d barriers, %d faults: 0 wrong, 0 lost\n", s.Barriers, s.FaultsInjected)

@@ -157,12 +157,13 @@ func (c *chaos) verifyBatch(ctx context.Context, txs []*transaction) error {
 		rows[key] = true
 	}
 	for _, tx := range txs {
-		lost := false
+		takenBack := false
 		for _, b := range tx.barriers {
-			c.judge(b, rows[b.key], through)
-			lost = lost || tx.plan.async && tx.told == toldCommitted && !rows[b.key] && !tx.savepointsLost()
+			row := rows[b.key]
+			c.judge(b, row, through)
+			takenBack = takenBack || c.takenBack(tx, row) && tx.told == toldCommitted && !tx.lostAtSavepoint(b)
 		}
-		if lost {
+		if takenBack {
 			c.asyncLost.Add(1)
 		}
 	}
