@@ -58,16 +58,25 @@ func (s *waitSet) notRunning(n uint64, snapshot pgbarrier.Snapshot) []pgbarrier.
 	return tokens
 }
 
-// recheck makes the next check ask for everything. forget: outcomes that were heard may not be true
-// any more, see recent.forget.
-func (s *waitSet) recheck(forget bool) {
+// recheck makes the next check ask for everything: what was asked for has not been answered, or
+// notifications may have been missed. Outcomes that were heard may not be true any more, see
+// recent.forget.
+func (s *waitSet) recheck() {
 	s.mu.Lock()
 	s.checkAll = true
-	if forget {
-		s.recent.forget()
-	}
+	s.recent.forget()
 	s.mu.Unlock()
 	s.signal()
+}
+
+// listening is told when a session begins to be heard, and when it is lost. An asynchronous commit can
+// be seen and then be lost in a crash, of which nobody tells but the loss of a session. So commits are
+// remembered from one on, until the next, and while there is none each wait asks anew.
+func (s *waitSet) listening(yes bool) {
+	s.mu.Lock()
+	s.hearing = yes
+	s.mu.Unlock()
+	s.recheck()
 }
 
 // A demand is what the time of the next check depends on.

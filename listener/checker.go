@@ -103,7 +103,7 @@ func (c *checker) note(err error) {
 			c.log.Warn("pgbarrier: checks fail, waits go on until they succeed again", "error", err)
 		}
 		// What this check asked for has not been answered, and the server may have been restarted.
-		c.waits.recheck(true)
+		c.waits.recheck()
 		return
 	}
 	if c.failures > 0 {

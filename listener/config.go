@@ -19,7 +19,8 @@ type Config struct {
 	ListenConnString string
 
 	// PollOnly opens no LISTEN connection: waits end by checks, and by what [Listener.HandleNotification]
-	// is fed.
+	// is fed. If nothing is, nothing tells of a crash of the server either, which may undo an
+	// asynchronous commit: then commits are not remembered, and every wait costs a check.
 	PollOnly bool
 
 	// MinDelay is the least pause between two checks, and MaxDelay the longest while something is

@@ -25,6 +25,6 @@ func (l *Listener) HandleNotification(_ context.Context, n *pgconn.Notification,
 // HandleBacklog must be called whenever the loop has begun to listen, after a reconnect too: what was
 // announced before then was missed, and all that is waited for is checked. conn is not used.
 func (l *Listener) HandleBacklog(context.Context, string, *pgx.Conn) error {
-	l.waits.recheck(true)
+	l.waits.listening(true)
 	return nil
 }

@@ -63,8 +63,7 @@ func (r *receiver) run(ctx context.Context) {
 			return
 		}
 		if !connected.IsZero() {
-			// The server may have crashed: see recent.forget.
-			r.waits.recheck(true)
+			r.waits.listening(false)
 			if time.Since(connected) >= healthySpell {
 				delay = minReconnect
 			}
@@ -149,7 +148,7 @@ func (r *receiver) receive(ctx context.Context, s session, d time.Duration, puls
 
 func (r *receiver) found() {
 	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
-	r.waits.recheck(false)
+	r.waits.listening(true)
 	r.status.connected()
 	r.once.Do(r.ready)
 	r.log.Info("pgbarrier: listening")

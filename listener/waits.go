@@ -25,6 +25,7 @@ type waitSet struct {
 	running  map[uint64]*transaction // by xid
 	waiting  int                     // subscriptions that have not ended
 	recent   recent
+	hearing  bool      // a session listens, whose loss would tell of a crash: see listening
 	checkAll bool      // the next check asks for everything
 	heardAt  time.Time // last announcement
 	closed   error     // why no wait can begin any more
@@ -80,7 +81,8 @@ func (s *waitSet) subscribe(tokens []pgbarrier.Token) *Subscription {
 		if sub.ended() {
 			break
 		}
-		if outcome, known := s.recent.outcome(t); known {
+		// Only a commit can be undone by a crash, see listening.
+		if outcome, known := s.recent.outcome(t); known && (outcome != nil || s.hearing) {
 			s.counts.byMemory++
 			if s.resolved != nil {
 				reports = append(reports, Resolved{Token: t, Err: outcome, By: ByMemory})

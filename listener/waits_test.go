@@ -110,6 +110,7 @@ func TestAnAnnouncementEndsOnlyTheWaitForExactlyItsToken(t *testing.T) {
 
 func TestWhatWasAnnouncedBeforeTheWaitEndsItAtOnce(t *testing.T) {
 	s := newWaitSet(nil)
+	s.listening(true)
 	a := token(t, 7)
 	s.announce(a)
 	if sub := s.subscribe([]pgbarrier.Token{a}); !ended(sub) || sub.Err() != nil {
@@ -117,13 +118,18 @@ func TestWhatWasAnnouncedBeforeTheWaitEndsItAtOnce(t *testing.T) {
 	}
 	assertEmpty(t, s)
 
-	// A crash may have undone what was heard.
-	s.recheck(true)
-	sub := s.subscribe([]pgbarrier.Token{a})
-	if ended(sub) {
-		t.Error("believed what was heard before the connection was lost")
+	// A crash may have undone what was heard, or seen while nobody would have told of a crash.
+	for _, yes := range []bool{false, true} {
+		s.listening(yes)
+		sub := s.subscribe([]pgbarrier.Token{a})
+		if ended(sub) {
+			t.Error("believed what was heard before the connection was lost")
+		}
+		s.judged([]pgbarrier.Token{a}, []pgbarrier.Status{pgbarrier.Committed})
+		if !ended(sub) {
+			t.Error("a check has found the outcome")
+		}
 	}
-	sub.Close()
 }
 
 func TestMemoryOfOutcomesIsBounded(t *testing.T) {
@@ -165,7 +171,7 @@ func TestACheckAsksForWhatIsNewAndForWhatHasEnded(t *testing.T) {
 	if got := s.notRunning(2, snapshot); len(got) != 1 || got[0] != gone {
 		t.Errorf("second check goes on with %v, want the ended one", got)
 	}
-	s.recheck(false)
+	s.recheck()
 	if got := s.toCheck(3, few); len(got) != 3 {
 		t.Errorf("after a reconnect asks for %d, want all", len(got))
 	}
@@ -252,7 +258,7 @@ func TestManyWaitsFromManyGoroutines(t *testing.T) {
 				}
 			}
 			if rand.IntN(20) == 0 {
-				s.recheck(true)
+				s.recheck()
 			}
 		}
 	})
