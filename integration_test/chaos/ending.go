@@ -114,7 +114,7 @@ func (p *producer) prepare(ctx context.Context, open pgx.Tx, tx *transaction) {
 // more) is proof enough that it has ended, if its backend had the time to prepare it.
 func (p *producer) resolve(tx *transaction, sql string, what told) {
 	missing := 0
-	for {
+	for p.ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), producerTimeout)
 		_, err := p.admin.Exec(ctx, sql)
 		cancel()

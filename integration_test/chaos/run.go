@@ -127,7 +127,11 @@ func (c *chaos) run(ctx context.Context) (*summary, error) {
 		active.Go(func() { p.run(limited) })
 	}
 	active.Go(func() { c.tidy(limited) })
-	faultErr := c.injectFaults(limited) // leaves the server up
+	faultErr := c.injectFaults(limited) // leaves the server up, or says that it cannot
+	if faultErr != nil {
+		giveUp()
+	}
+	cancel()
 	active.Wait()
 	took := c.now()
 	hurry()

@@ -124,7 +124,7 @@ func (c *chaos) verify(ctx context.Context, all bool) error {
 			if err == nil {
 				break
 			}
-			if all && !pgbarrier.IsOutage(err) {
+			if all && !pgbarrier.IsOutage(err) || !all && c.ctx.Err() != nil {
 				return err
 			}
 			time.Sleep(50 * time.Millisecond)
