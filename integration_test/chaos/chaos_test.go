@@ -16,6 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestChaosForAFewSeconds(t *testing.T) {
 	o := defaultOptions()
 	o.duration, o.pause, o.retention = 8*time.Second, 250*time.Millisecond, 3*time.Second
+	o.reap = 2 * time.Second // only a longer run can wait until listeners find out by themselves
 	o.producers, o.workers, o.progress = 4, 1000, time.Second
 	if text := os.Getenv("CHAOS_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)

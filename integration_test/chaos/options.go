@@ -19,6 +19,7 @@ type options struct {
 	retention time.Duration
 	bound     time.Duration
 	pause     time.Duration
+	reap      time.Duration // not a flag: after how long what is swallowed is closed
 	progress  time.Duration
 	json      string
 	verbose   bool
@@ -35,6 +36,7 @@ func defaultOptions() options {
 		retention: 20 * time.Second,
 		bound:     30 * time.Second,
 		pause:     1500 * time.Millisecond,
+		reap:      20 * time.Second, // longer than a listener needs to find out by itself
 		progress:  5 * time.Second,
 	}
 }

@@ -11,6 +11,7 @@ import (
 type proxy struct {
 	ln      net.Listener
 	target  string
+	reap    time.Duration
 	now     func() moment
 	serving sync.WaitGroup
 
@@ -29,15 +30,14 @@ type link struct {
 	reaper         *time.Timer
 }
 
-// reapAfter: keepalive finds out at last that nobody is there, at the server's end too.
-const reapAfter = 20 * time.Second
-
-func newProxy(target string, now func() moment) (*proxy, error) {
+// newProxy forwards to target. What is swallowed is closed after the time reap: keepalive finds out at
+// last that nobody is there, at both ends.
+func newProxy(target string, reap time.Duration, now func() moment) (*proxy, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{ln: ln, target: target, now: now, links: make(map[*link]struct{})}
+	p := &proxy{ln: ln, target: target, reap: reap, now: now, links: make(map[*link]struct{})}
 	p.serving.Go(p.accept)
 	return p, nil
 }
@@ -112,7 +112,7 @@ func (p *proxy) swallow() int {
 	for l := range p.links {
 		if !l.swallowed {
 			l.swallowed = true
-			l.reaper = time.AfterFunc(reapAfter, func() {
+			l.reaper = time.AfterFunc(p.reap, func() {
 				l.close()
 				p.mu.Lock()
 				defer p.mu.Unlock()

@@ -87,7 +87,7 @@ func run(ctx context.Context, o options, out io.Writer) (s *summary, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if c.net, err = newProxy(target.Host, c.now); err != nil {
+	if c.net, err = newProxy(target.Host, o.reap, c.now); err != nil {
 		return nil, err
 	}
 	defer c.net.close()
