@@ -5,6 +5,8 @@
 //
 //	DEVPG_BINDIR=/usr/lib/postgresql/16/bin go test -race ./integration_test/...
 //
+// Command chaos, beside the tests, runs for as long as one likes while things go wrong at random.
+//
 // One server is shared; every test has a fresh database on it. Tests that crash, restart or
 // replicate a server start their own. psql must be installed. None is ever skipped, but for those
 // that need PgBouncer, on a machine without it and outside of CI (CI=true).
