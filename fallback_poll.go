@@ -210,9 +210,9 @@ func stillPending(tokens []Token, statuses []Status) ([]Token, error) {
 func IsOutage(err error) bool {
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
-		// 08 connection exception, 53 insufficient resources, 57P operator intervention (shutdown,
-		// crash, starting up), 40 transaction rollback.
-		for _, class := range []string{"08", "53", "57P", "40"} {
+		// 08 connection exception, 53 insufficient resources, 57 operator intervention (shutdown,
+		// crash, starting up, statement canceled), 40 transaction rollback.
+		for _, class := range []string{"08", "53", "57", "40"} {
 			if strings.HasPrefix(pgErr.Code, class) {
 				return true
 			}
