@@ -61,7 +61,14 @@ This file is written from the table in integration_test/promises_test.go by
 |---|---|---|
 `)
 	for _, p := range promises {
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", p.happens, p.gets, strings.Join(p.tests, "<br>"))
+		var tests []string
+		for _, name := range p.tests {
+			if major := since[name]; major > 0 {
+				name += fmt.Sprintf(" (PostgreSQL %d and later)", major)
+			}
+			tests = append(tests, name)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", p.happens, p.gets, strings.Join(tests, "<br>"))
 	}
 	b.WriteString(`
 ## Broken on purpose
