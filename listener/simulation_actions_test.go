@@ -1,24 +1,9 @@
 package listener
 
 import (
-	"context"
 	"slices"
 	"time"
-
-	"github.com/pgbarrier/pgbarrier"
 )
-
-// A simWait is one wait: a subscription, or a call of Listener.Wait.
-type simWait struct {
-	number   uint64
-	barriers []*simBarrier
-	done     <-chan struct{}
-	err      func() error // after done
-	cancel   func()
-	canceled bool
-	begun    time.Time
-	known    int // the last life of the database that the listener knew of when the wait began
-}
 
 // act makes something happen and arranges for the next.
 func (s *simulation) act() {
@@ -186,58 +171,6 @@ func (s *simulation) commit(tx *simTransaction) {
 func (s *simulation) commits(tx *simTransaction) {
 	s.server.db.finish(tx, txCommitted)
 	s.server.announce(tx)
-}
-
-func (s *simulation) wait() {
-	n := 1
-	if s.chance(0.2) {
-		n += s.rng.IntN(3)
-	}
-	var barriers []*simBarrier
-	for range n {
-		switch p := s.rng.IntN(40); {
-		case len(s.barriers) == 0:
-			return
-		case p == 0: // of another database
-			barriers = append(barriers, s.known(&simBarrier{token: s.server.db.newToken(s.server.db.next, simOrigin+1)}))
-		case p == 1: // never created
-			barriers = append(barriers, s.known(&simBarrier{token: s.server.db.newToken(s.server.db.next-1, simOrigin)}))
-		default: // a recent one, mostly
-			i := len(s.barriers) - 1 - min(s.rng.IntN(len(s.barriers)), s.rng.IntN(len(s.barriers)))
-			barriers = append(barriers, s.barriers[i])
-		}
-	}
-	s.subscribe(barriers)
-}
-
-func (s *simulation) subscribe(barriers []*simBarrier) {
-	s.last++
-	w := &simWait{number: s.last, barriers: barriers, begun: time.Now(), known: s.server.knownLife()}
-	tokens := make([]pgbarrier.Token, len(barriers))
-	for i, b := range barriers {
-		tokens[i] = b.token
-		// Another wait for b may have its outcome already and go on for other tokens: then b is new.
-		if b.live++; b.live == 1 {
-			b.since = w.begun
-		}
-		b.joined, b.asked = w.begun, false
-	}
-	s.live = append(s.live, w)
-	s.log("wait; barriers, the first", w.number, uint64(len(barriers)), barriers[0].number)
-	if s.chance(0.2) {
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		var err error
-		w.done, w.err, w.cancel = done, func() error { return err }, cancel
-		go func() {
-			defer close(done)
-			defer cancel()
-			err = s.listener.Wait(ctx, tokens...)
-		}()
-		return
-	}
-	sub := s.listener.Subscribe(tokens...)
-	w.done, w.err, w.cancel = sub.Done(), sub.Err, sub.Close
 }
 
 // finish makes everything well again and ends what runs, so that all waits have to end. One schedule
