@@ -72,5 +72,5 @@ var (
 	noExplanation = breakage{"a missing schema is not told from other errors", "errors.go",
 		`case "3F000", "42883", "42P01", "42703":`, `case "none":`, "TestWithoutTheSchemaEveryCallNamesTheCommandThatInstallsIt"}
 	askStandby = breakage{"a standby is asked", schema,
-		"IF pg_is_in_recovery() THEN", "IF false THEN", "TestAListenerOfAStandbyAloneGivesNoOutcome"}
+		"IF pg_is_in_recovery() THEN", "IF false THEN", "TestRunReturnsAtOnceOnAStandby"}
 )

@@ -8,7 +8,6 @@ import (
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/devpg"
-	"github.com/pgbarrier/pgbarrier/listener"
 )
 
 // multiHost is a connection string for whichever of the servers is the primary.
@@ -112,45 +111,5 @@ func TestAWaitOverAFailoverEndsAsTheNewPrimaryHasIt(t *testing.T) {
 		wait(t, l, pgbarrier.ErrAborted, unreplicated)
 		wait(t, l, pgbarrier.ErrAborted, running)
 		wait(t, l, pgbarrier.ErrAborted, never)
-	}
-}
-
-// The standby is there before the primary is gone: checks must find the primary, never ask the standby.
-func TestAListenerOfAStandbyAloneGivesNoOutcome(t *testing.T) {
-	t.Parallel()
-	primary := devpg.ForTest(t)
-	pool := open(t, primary.URL())
-	migrate(t, pool)
-	standby, err := primary.Standby(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	onStandby := open(t, standby.URL())
-	tx := begin(t, pool)
-	running := create(t, tx)
-	aborts := begin(t, pool)
-	never := create(t, aborts)
-	replayed(t, pool, onStandby)
-	for _, l := range []*listener.Listener{
-		runUnready(t, onStandby, listener.Config{}), run(t, onStandby, listener.Config{PollOnly: true}),
-	} {
-		committing, aborting := l.Subscribe(running), l.Subscribe(never)
-		defer committing.Close()
-		defer aborting.Close()
-		eventually(t, "the standby is reported", func() bool { return l.Stats().FailedChecks > 2 })
-		wantErr(t, "Stats().LastErr", l.Stats().LastErr, pgbarrier.ErrStandby)
-		for _, sub := range []*listener.Subscription{committing, aborting} {
-			if err := sub.Err(); err != listener.ErrPending {
-				t.Fatalf("a standby gave the outcome %v", err)
-			}
-		}
-		defer wantEnd(t, aborting, pgbarrier.ErrAborted)
-		defer wantEnd(t, committing, nil)
-	}
-	commit(t, tx)
-	rollback(t, aborts)
-	replayed(t, pool, onStandby)
-	if err := standby.Promote(t.Context()); err != nil {
-		t.Fatal(err)
 	}
 }

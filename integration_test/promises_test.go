@@ -148,7 +148,7 @@ var promises = []promise{
 	}, {
 		happens: "check asked of a standby",
 		gets:    "`ErrStandby`, never an outcome",
-		tests:   []string{"TestAStandbyIsRefusedAndAPromotedOneKnows", "TestAListenerOfAStandbyAloneGivesNoOutcome"},
+		tests:   []string{"TestAStandbyIsRefusedAndAPromotedOneKnows", "TestRunReturnsAtOnceOnAStandby"},
 		breaks:  []breakage{askStandby},
 	},
 }
