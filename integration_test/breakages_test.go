@@ -46,7 +46,7 @@ var (
 		"case <-ctx.Done():\n		return ctx.Err()\n	}\n	defer func() { <-q.turn }()", "}\n	defer func() { <-q.turn }()",
 		"TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut"}
 	believeListen = breakage{"LISTEN is believed without a proof", "listener/receiver.go",
-		"if err == nil && !heard {", "if err == nil && false {", "TestAListenThroughPgBouncerIsReportedWhileWaitsStillEnd"}
+		"if err == nil && !heard {", "if err == nil && !heard && false {", "TestAListenThroughPgBouncerIsReportedWhileWaitsStillEnd"}
 	giveUp = breakage{"an outage ends the wait", "fallback_poll.go",
 		"case !IsOutage(err) || isBroken(db):", "case IsOutage(err) || isBroken(db):", "TestAPollWaitsForAServerThatIsNotThereYet"}
 	anyAnnouncement = breakage{"an announcement ends whatever is waited for", "listener/waits.go",

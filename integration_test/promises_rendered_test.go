@@ -76,7 +76,7 @@ This file is written from the table in integration_test/promises_test.go by
 Each promise was broken in the product, and the test that stands beside it failed. To see it again, in
 about ten minutes (the files on disk stay as they are):
 
-    go test ./integration_test -run TestABreakageOfEachPromiseIsNoticed -break -v -timeout 30m
+    go test ./integration_test -run TestABreakageOfEachPromiseIsNoticed -break . -v -timeout 30m
 
 | promise broken for | how | test that failed |
 |---|---|---|
