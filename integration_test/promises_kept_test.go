@@ -128,8 +128,8 @@ func (b breakage) broken(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(text), b.from); n != 1 {
-		t.Errorf("%s: %q is there %d times, want once", b.what, b.from, n)
+	if !strings.Contains(string(text), b.from) {
+		t.Errorf("%s: %q is not there", b.what, b.from)
 	}
 	return strings.Replace(string(text), b.from, b.to, 1)
 }
