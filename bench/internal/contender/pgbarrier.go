@@ -81,6 +81,9 @@ func (w *ListenerWorker) Produce(ctx context.Context, tx pgx.Tx, job *Job) error
 	return nil
 }
 
+// Go runs f in a goroutine that Close waits for: f has to end when its waits do.
+func (w *ListenerWorker) Go(f func()) { w.tasks.Go(f) }
+
 // Close implements Worker.
 func (w *ListenerWorker) Close() error {
 	w.stop() // Run ends every wait
