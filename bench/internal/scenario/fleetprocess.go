@@ -21,7 +21,7 @@ type fleetProcess struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Scanner
-	lines  lines
+	lines  lineWriter
 	reader sync.WaitGroup
 
 	mu      sync.Mutex

@@ -33,7 +33,7 @@ func ListenerProcess() error {
 	if err != nil {
 		return err
 	}
-	out := &lines{w: os.Stdout}
+	out := &lineWriter{w: os.Stdout}
 	out.write("ready")
 	for s := bufio.NewScanner(os.Stdin); s.Scan(); {
 		number, text, _ := strings.Cut(s.Text(), " ")
@@ -57,13 +57,13 @@ func ListenerProcess() error {
 	return nil
 }
 
-// lines writes whole lines of several goroutines.
-type lines struct {
+// A lineWriter writes whole lines of several goroutines.
+type lineWriter struct {
 	mu sync.Mutex
 	w  io.Writer
 }
 
-func (l *lines) write(line string) {
+func (l *lineWriter) write(line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, _ = io.WriteString(l.w, line+"\n") // a fleet that is gone needs no answers
