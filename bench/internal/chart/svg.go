@@ -10,33 +10,40 @@ import (
 	"strings"
 )
 
-// style follows the reader's colour scheme, also in an image on a page: it does not inherit the page's.
-// Series colours are distinguishable with the usual kinds of colour blindness; every line is also labelled.
-const style = `
-text { font: 12px system-ui, sans-serif; fill: #24292f }
-.title { font-size: 15px; font-weight: 600 }
-.note, .tick { fill: #57606a }
-.grid { stroke: #d0d7de; stroke-width: 1 }
-.page { fill: #ffffff }
-.c0 { --c: #0550ae } .c1 { --c: #b35900 } .c2 { --c: #1a7f37 } .c3 { --c: #8250df } .c4 { --c: #bf3989 }
-.c5 { --c: #6e5494 } .c6 { --c: #57606a } .c7 { --c: #0f7b86 } .c8 { --c: #a40e26 } .c9 { --c: #7d6a00 }
-.line { stroke: var(--c); fill: none; stroke-width: 1.5 }
-.dot { fill: var(--c) }
-.range { stroke: var(--c); stroke-width: 3; stroke-linecap: round; opacity: .45 }
-.label { fill: var(--c) }
-.main .line { stroke-width: 3 }
-.main .label, .main .name { font-weight: 700 }
-@media (prefers-color-scheme: dark) {
-text { fill: #e6edf3 }
-.note, .tick { fill: #9198a1 }
-.grid { stroke: #30363d }
-.page { fill: #0d1117 }
-.c0 { --c: #79c0ff } .c1 { --c: #ffa657 } .c2 { --c: #56d364 } .c3 { --c: #d2a8ff } .c4 { --c: #ff9bce }
-.c5 { --c: #b8a0e0 } .c6 { --c: #9198a1 } .c7 { --c: #56d4dd } .c8 { --c: #ff7b72 } .c9 { --c: #e3b341 }
+// A scheme is what a chart's elements look like on a light or on a dark page.
+type scheme struct {
+	text, note, grid, page string
+	series                 [10]string
 }
-`
 
-const colours = 10
+// The series colours are told apart with the usual kinds of colour blindness, have enough contrast to the
+// page for text, and are the same hues in both schemes. Every line is also labelled.
+var (
+	light = scheme{"#24292f", "#57606a", "#d0d7de", "#ffffff", [10]string{
+		"#0550ae", "#b35900", "#1a7f37", "#8250df", "#bf3989", "#6e5494", "#57606a", "#0f7b86", "#a40e26", "#7d6a00"}}
+	dark = scheme{"#e6edf3", "#9198a1", "#30363d", "#0d1117", [10]string{
+		"#79c0ff", "#ffa657", "#56d364", "#d2a8ff", "#ff9bce", "#b8a0e0", "#9198a1", "#56d4dd", "#ff7b72", "#e3b341"}}
+)
+
+func (s scheme) css() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "text{fill:%s} .note,.tick{fill:%s} .grid{stroke:%s} .page{fill:%s}\n", s.text, s.note, s.grid, s.page)
+	for i, c := range s.series {
+		fmt.Fprintf(&b, ".c%d .line,.c%d .range{stroke:%s} .c%d .dot,.c%d .label{fill:%s}\n", i, i, c, i, i, c)
+	}
+	return b.String()
+}
+
+// style follows the reader's colour scheme, also where the chart is an image on a page, whose style it does
+// not inherit. Without custom properties, which not every program that shows SVG knows.
+func style() string {
+	return `
+text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+.title{font-size:15px;font-weight:600}
+.line{fill:none;stroke-width:1.5} .range{stroke-width:3;stroke-linecap:round;opacity:.45} .grid{stroke-width:1}
+.main .line{stroke-width:3} .main .label,.main .name{font-weight:700}
+` + light.css() + "@media (prefers-color-scheme: dark){\n" + dark.css() + "}\n"
+}
 
 // A Chart is drawn to an SVG document.
 type Chart interface{ SVG() string }
@@ -53,7 +60,7 @@ type drawing struct {
 func newDrawing(width, height float64, title, note string) *drawing {
 	d := &drawing{width: width, height: height}
 	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" width="%g" height="%g" role="img">`, width, height, width, height)
-	fmt.Fprintf(d, "\n<title>%s</title>\n<style>%s</style>\n", escape(title), style)
+	fmt.Fprintf(d, "\n<title>%s</title>\n<style>%s</style>\n", escape(title), style())
 	fmt.Fprintf(d, `<rect class="page" width="%g" height="%g" rx="6"/>`+"\n", width, height)
 	d.text(16, 26, "start", "title", title)
 	d.text(16, 44, "start", "note", note)
@@ -74,7 +81,7 @@ func (d *drawing) dot(x, y, r float64, title string) {
 
 // group opens a group for a series and returns what closes it.
 func (d *drawing) group(i int, main bool) func() {
-	class := fmt.Sprintf("c%d", i%colours)
+	class := fmt.Sprintf("c%d", i%len(light.series))
 	if main {
 		class += " main"
 	}

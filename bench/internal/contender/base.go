@@ -31,6 +31,7 @@ func unannouncedContender() Contender {
 		About:   "create(announce => false) in the batch of the insert",
 		Silent:  true,
 		Install: migrate,
+		Clear:   clearBarriers,
 		Start: start(func(ctx context.Context, tx pgx.Tx, job *Job) error {
 			var batch pgx.Batch
 			batch.Queue(InsertRow, job.ID)

@@ -28,6 +28,8 @@ type Contender struct {
 
 	// Install makes its tables in an empty database that has the application's table.
 	Install func(ctx context.Context, pool *pgxpool.Pool) error
+	// Clear empties its tables between measurements: what one has left over is not the next one's work.
+	Clear string
 	// Start starts a worker. waiters is how many handlers may be waited for at once, about.
 	Start func(ctx context.Context, url string, waiters int) (Worker, error)
 }

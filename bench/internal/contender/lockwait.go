@@ -21,6 +21,7 @@ func lockWaitContender() Contender {
 		Install: func(ctx context.Context, pool *pgxpool.Pool) error {
 			return execute(ctx, pool, "CREATE TABLE lock_wait (id uuid PRIMARY KEY)")
 		},
+		Clear: "TRUNCATE lock_wait",
 		Start: func(ctx context.Context, url string, waiters int) (Worker, error) {
 			return StartLockWait(ctx, url, waiters)
 		},

@@ -17,11 +17,14 @@ func pgbarrierContender() Contender {
 		Name:    NamePgbarrier,
 		About:   "this repository; zero listener.Config; notify.Queue in the batch of the insert",
 		Install: migrate,
+		Clear:   clearBarriers,
 		Start: func(ctx context.Context, url string, _ int) (Worker, error) {
 			return StartListener(ctx, url, listener.Config{})
 		},
 	}
 }
+
+const clearBarriers = "TRUNCATE pgbarrier.barrier"
 
 func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgbarrier.Migrate(ctx, pool)

@@ -28,6 +28,7 @@ func riverContender(tuned bool) Contender {
 		c.Name, c.About = NameRiverTuned, "v0.51.1, InsertTx, MaxWorkers 1000, FetchCooldown and FetchPollInterval at their minimum of 1 ms"
 		c.Period = 10 * time.Millisecond
 	}
+	c.Clear = "TRUNCATE river_job"
 	c.Install = func(ctx context.Context, pool *pgxpool.Pool) error {
 		migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: silent})
 		if err != nil {

@@ -43,23 +43,35 @@ func (g Goal) String() string {
 	return fmt.Sprintf("%s %s %s× %s", g.Metric, sign, Format(g.Times), of)
 }
 
-// Judge adds the verdicts of all goals to the rows they are about. Judging again begins anew.
+// Judge adds the verdicts of all goals to the rows they are about, and notes the goals of the scenarios that ran
+// for which there was no row. Judging again begins anew.
 func (r *Report) Judge(goals []Goal) {
 	for _, t := range r.Tables {
 		for _, row := range t.Rows {
 			row.Verdicts = nil
 		}
 	}
+	r.Unjudged = nil
 	for _, g := range goals {
+		ran, judged := false, false
 		for _, t := range r.Tables {
-			if row := t.Find(g.Row); row != nil && g.covers(t) {
+			ran = ran || t.Scenario == g.Scenario
+			if row := t.Find(g.Row); g.covers(t, row) {
 				row.Verdicts = append(row.Verdicts, g.judge(r, t, row))
+				judged = true
 			}
+		}
+		if ran && !judged {
+			r.Unjudged = append(r.Unjudged, strings.Join(append([]string{g.Scenario, g.Row, g.String()}, g.Cases...), ", "))
 		}
 	}
 }
 
-func (g Goal) covers(t *Table) bool {
+// covers tells whether the goal is about that row of that table.
+func (g Goal) covers(t *Table, row *Row) bool {
+	if row.Metric(g.Metric) == nil || g.From == t.Case && slices.Contains(g.Against, row.Name) {
+		return false // not measured there, or itself what others are compared with
+	}
 	return t.Scenario == g.Scenario && !slices.ContainsFunc(g.Cases, func(part string) bool { return !strings.Contains(t.Case, part) })
 }
 

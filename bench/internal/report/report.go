@@ -20,6 +20,7 @@ type Report struct {
 	Settings map[string]string // of the server, those that matter
 	Notes    []string
 	Tables   []*Table
+	Unjudged []string // goals whose case was not measured
 }
 
 // Machine tells where it ran.

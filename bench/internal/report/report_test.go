@@ -26,6 +26,9 @@ func example() *Report {
 		t.Row("slower").Add("p50 ms", v*100)
 	}
 	t.Row("ours").Add("commits/s", 1234567)
+	for _, v := range []float64{2, 20, 6} {
+		r.Table("1 idle", "flush 2 ms").Row("floor").Add("p50 ms", v)
+	}
 	return r
 }
 
@@ -89,7 +92,7 @@ func TestGoals(t *testing.T) {
 		"the closest decides":       {Goal{Times: 0.02, Against: []string{"slower", "slow"}}, "missed: p50 ms ≤ 0.02× slower, slow (0.05× slow)"},
 		"at least":                  {Goal{AtLeast: true, Times: 1, Against: []string{"floor"}}, "met: p50 ms ≥ 1× floor (1.05×)"},
 		"who was left out":          {Goal{Times: 1, Against: []string{"nobody"}}, "unknown: p50 ms ≤ 1× nobody (not measured)"},
-		"another case":              {Goal{Times: 1.1, Against: []string{"floor"}, From: "flush 1 ms"}, "met: p50 ms ≤ 1.1× floor at flush 1 ms (1.05×)"},
+		"another case":              {Goal{Times: 1.1, Against: []string{"floor"}, From: "flush 2 ms"}, "met: p50 ms ≤ 1.1× floor at flush 2 ms (0.525×)"},
 		"another case, not there":   {Goal{Times: 1.1, Against: []string{"floor"}, From: "?"}, "unknown: p50 ms ≤ 1.1× floor at ? (not measured)"},
 		"of this case, by its name": {Goal{Cases: []string{"1 ms"}, Limit: 9}, "met: p50 ms ≤ 9 (3.15)"},
 	} {
@@ -107,6 +110,9 @@ func TestGoals(t *testing.T) {
 	r.Judge([]Goal{{Scenario: "1 idle", Cases: []string{"flush 1 ms", "64 producers"}, Row: "ours", Metric: "p50 ms"}})
 	if v := r.Tables[0].Find("ours").Verdicts; v != nil {
 		t.Errorf("a goal of another case was judged: %v", v)
+	}
+	if want := []string{"1 idle, ours, p50 ms ≤ 0, flush 1 ms, 64 producers"}; !reflect.DeepEqual(r.Unjudged, want) {
+		t.Errorf("the goals that were not judged are %q, want %q", r.Unjudged, want)
 	}
 }
 
@@ -129,6 +135,10 @@ func TestTheTable(t *testing.T) {
   slow        66          –    21×
   slower     300          –   100×
   ratio: p50 ms to floor, median of the rounds' ratios
+
+1 idle: flush 2 ms
+         p50 ms  goals
+  floor       6
 `
 	if !strings.HasSuffix(b.String(), want) {
 		t.Errorf("got\n%s\nwant it to end\n%s", b.String(), want)

@@ -22,6 +22,12 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, t := range r.Tables {
 		t.write(&b)
 	}
+	for i, g := range r.Unjudged {
+		if i == 0 {
+			b.WriteString("\ngoals whose case was not measured:\n")
+		}
+		fmt.Fprintf(&b, "  %s\n", g)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

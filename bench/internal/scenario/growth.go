@@ -29,7 +29,7 @@ func runGrowth(ctx context.Context, l *Lab) error {
 		return err
 	}
 	rows := 0
-	for _, n := range pick(l.Options, []int{1000, 10_000, 100_000, 1_000_000, 10_000_000}, []int{1000, 100_000}) {
+	for _, n := range pick(l.Options, []int{1000, 10_000, 100_000, 1_000_000, 10_000_000}, []int{1000, 20_000}) {
 		l.Progress(fmt.Sprintf("7 growth · filling up to %d rows", n))
 		if err := fill(ctx, db, rows, n); err != nil {
 			return err

@@ -23,7 +23,7 @@ func (l *Lab) idleQueries(ctx context.Context) error {
 		l.Report.Notes = append(l.Report.Notes, fmt.Sprintf("queries while nothing waits were not counted, pg_stat_statements is not to be had: %v", err))
 		return nil
 	}
-	window := pick(l.Options, 20*time.Second, time.Second)
+	window := pick(l.Options, 20*time.Second, 300*time.Millisecond)
 	table := l.Report.Table("4 abort", "queries while nothing waits")
 	// A lock wait that waits for nothing is no worker.
 	contenders := l.contenders(func(c contender.Contender) bool { return !c.Silent && !c.ConnectionPerWait })

@@ -90,6 +90,9 @@ func (l *Lab) rounds(ctx context.Context, what string, contenders []contender.Co
 		for _, c := range turn {
 			l.Progress(fmt.Sprintf("%s · round %d/%d · %s", what, round+1, l.Rounds, c.Name))
 			db, err := l.database(ctx, c)
+			if err == nil && c.Clear != "" {
+				_, err = db.Pool.Exec(ctx, c.Clear)
+			}
 			if err == nil {
 				err = measure(c, db)
 				db.Pool.Reset() // hundreds of connections, while the others have their turns

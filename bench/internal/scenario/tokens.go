@@ -16,7 +16,7 @@ import (
 // committedTokens measures how fast a listener finds out about tokens that have committed long ago, on
 // its one check connection.
 func (l *Lab) committedTokens(ctx context.Context, db *Database, batch int, add func(string, float64)) error {
-	n := pick(l.Options, 100_000, 10_000)
+	n := pick(l.Options, 100_000, 5_000)
 	if batch == 1 {
 		n /= 50
 	}
