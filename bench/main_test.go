@@ -47,6 +47,16 @@ func TestAShortRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, table := range r.Tables {
+		if strings.HasPrefix(table.Case, "a transaction of two statements") {
+			for i, want := range []float64{4, 5, 3, 3, 3} { // BEGIN and COMMIT are two of them
+				row := table.Rows[i]
+				if got := row.Metric("round trips").Median(); got != want {
+					t.Errorf("%s: %v round trips, want %v", row.Name, got, want)
+				}
+			}
+		}
+	}
 	verdicts := map[string]int{}
 	for _, table := range r.Tables {
 		for _, row := range table.Rows {

@@ -13,16 +13,16 @@ import (
 // A scheme is what a chart's elements look like on a light or on a dark page.
 type scheme struct {
 	text, note, grid, page string
-	series                 [10]string
+	series                 [11]string
 }
 
 // The series colours are told apart with the usual kinds of colour blindness, have enough contrast to the
 // page for text, and are the same hues in both schemes. Every line is also labelled.
 var (
-	light = scheme{"#24292f", "#57606a", "#d0d7de", "#ffffff", [10]string{
-		"#0550ae", "#b35900", "#1a7f37", "#8250df", "#bf3989", "#6e5494", "#57606a", "#0f7b86", "#a40e26", "#7d6a00"}}
-	dark = scheme{"#e6edf3", "#9198a1", "#30363d", "#0d1117", [10]string{
-		"#79c0ff", "#ffa657", "#56d364", "#d2a8ff", "#ff9bce", "#b8a0e0", "#9198a1", "#56d4dd", "#ff7b72", "#e3b341"}}
+	light = scheme{"#24292f", "#57606a", "#d0d7de", "#ffffff", [11]string{
+		"#0550ae", "#b35900", "#1a7f37", "#8250df", "#bf3989", "#6e5494", "#57606a", "#0f7b86", "#a40e26", "#7d6a00", "#24292f"}}
+	dark = scheme{"#e6edf3", "#9198a1", "#30363d", "#0d1117", [11]string{
+		"#79c0ff", "#ffa657", "#56d364", "#d2a8ff", "#ff9bce", "#b8a0e0", "#9198a1", "#56d4dd", "#ff7b72", "#e3b341", "#e6edf3"}}
 )
 
 func (s scheme) css() string {

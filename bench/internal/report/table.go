@@ -3,7 +3,9 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -16,6 +18,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	fmt.Fprintf(&b, "PostgreSQL %s (%s), %s, %s/%s, %d CPUs %s\n", m.Postgres, m.Source, m.Go, m.OS, m.Arch, m.CPUs, m.CPU)
 	fmt.Fprintf(&b, "%s, took %s\n", r.Started.Format("2006-01-02 15:04"), r.Took.Round(1e9))
 	fmt.Fprintf(&b, "%s\n", r.Command)
+	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
+		fmt.Fprintf(&b, "  %s: %s\n", name, r.Settings[name])
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/pgbarrier/pgbarrier/bench/internal/chart"
 	"github.com/pgbarrier/pgbarrier/bench/internal/contender"
@@ -30,7 +31,8 @@ type namedChart struct {
 }
 
 func charts(r *report.Report) (out []namedChart) {
-	note := fmt.Sprintf("PostgreSQL %s, %d CPUs, medians of the rounds", r.Machine.Postgres, r.Machine.CPUs)
+	version, _, _ := strings.Cut(r.Machine.Postgres, " ") // without the packager's
+	note := fmt.Sprintf("PostgreSQL %s, %d CPUs, medians of %s", version, r.Machine.CPUs, countOf(rounds(r), "round"))
 	for _, f := range flushes {
 		slug := "flush-machine"
 		if f.delay > 0 {
@@ -165,4 +167,16 @@ func category(v float64) string {
 		return fmt.Sprintf("%gk", v/1e3)
 	}
 	return fmt.Sprintf("%g", v)
+}
+
+// rounds returns how many rounds were run.
+func rounds(r *report.Report) (n int) {
+	for _, t := range r.Tables {
+		for _, row := range t.Rows {
+			for _, m := range row.Metrics {
+				n = max(n, len(m.Rounds))
+			}
+		}
+	}
+	return n
 }

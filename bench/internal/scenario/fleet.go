@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -82,8 +83,13 @@ func (l *Lab) fleet(ctx context.Context, db *Database, n, producers int, add fun
 	if err != nil {
 		return err
 	}
+	conns, release, err := acquire(ctx, db, producers)
+	if err != nil {
+		return err
+	}
+	defer release() // after the CPU time of their backends has been read
 	cpu, begun := l.serverCPU(ctx), time.Now()
-	jobs, err := l.fleetJobs(ctx, db, processes, producers)
+	jobs, err := l.fleetJobs(ctx, conns, processes)
 	if err != nil {
 		return err
 	}
@@ -134,21 +140,34 @@ func startFleet(ctx context.Context, url string, n int) (processes []*fleetProce
 	return processes, nil
 }
 
-// fleetJobs runs the producers on connections that stay, so that the CPU time of their backends counts.
-func (l *Lab) fleetJobs(ctx context.Context, db *Database, processes []*fleetProcess, producers int) ([]fleetJob, error) {
+// acquire opens the producers' connections.
+func acquire(ctx context.Context, db *Database, n int) (conns []*pgxpool.Conn, release func(), err error) {
+	release = func() {
+		for _, c := range conns {
+			c.Release()
+		}
+	}
+	for range n {
+		c, err := db.Pool.Acquire(ctx)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		conns = append(conns, c)
+	}
+	return conns, release, nil
+}
+
+// fleetJobs runs a producer on each connection.
+func (l *Lab) fleetJobs(ctx context.Context, conns []*pgxpool.Conn, processes []*fleetProcess) ([]fleetJob, error) {
 	var (
 		g    errgroup.Group
 		mu   sync.Mutex
 		jobs []fleetJob
 	)
 	begun := time.Now()
-	for range producers {
+	for _, conn := range conns {
 		g.Go(func() error {
-			conn, err := db.Pool.Acquire(ctx)
-			if err != nil {
-				return err
-			}
-			defer conn.Release()
 			for time.Since(begun) < l.Duration {
 				number := l.nextID()
 				job := fleetJob{process: processes[int(number)%len(processes)], number: number}
@@ -162,7 +181,8 @@ func (l *Lab) fleetJobs(ctx context.Context, db *Database, processes []*fleetPro
 			return nil
 		})
 	}
-	return jobs, g.Wait()
+	err := g.Wait()
+	return jobs, err
 }
 
 func (j *fleetJob) transact(ctx context.Context, conn *pgx.Conn) error {

@@ -70,15 +70,6 @@ func pick[T any](o Options, most, few T) T {
 	return most
 }
 
-// A flush is how long a WAL flush takes, by the server's settings.
-type flush struct {
-	name  string
-	delay int // commit_delay, µs
-}
-
-// flushes: the machine's own, about 0.1 ms on flash storage, and at least 1 ms, as on network storage.
-var flushes = []flush{{"machine's flush", 0}, {"flush 1 ms", 1000}}
-
 // rounds calls measure for each contender in turn, Rounds times, with its worker's database ready. Every
 // second round goes the other way round, so that nobody always follows the same one.
 func (l *Lab) rounds(ctx context.Context, what string, contenders []contender.Contender, measure func(c contender.Contender, db *Database) error) error {
