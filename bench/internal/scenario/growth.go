@@ -44,10 +44,16 @@ func runGrowth(ctx context.Context, l *Lab) error {
 			}
 		}
 	}
-	return l.purging(ctx, c, db)
+	return l.purging(ctx, c, db, rows)
 }
 
-// fill inserts barriers as if they had been created in the last 90 days, a second and more ago.
+// Filled rows look as if they had been created one after the other, from fillAge ago on.
+const (
+	fillAge  = 90 * 24 * time.Hour
+	fillStep = 700 * time.Millisecond // ten million take 81 days
+)
+
+// fill inserts barriers until there are as many.
 func fill(ctx context.Context, db *Database, from, to int) error {
 	const slice = 500_000 // rows a statement
 	for ; from < to; from += slice {
@@ -55,12 +61,13 @@ func fill(ctx context.Context, db *Database, from, to int) error {
 			if _, err := tx.Exec(ctx, "SET LOCAL pgbarrier.announce = 'off'"); err != nil {
 				return err
 			}
-			// Ids in the order of time, as if created one after the other; the tail keeps them apart.
+			// The tail keeps apart what has the same millisecond.
 			_, err := tx.Exec(ctx, `
 				INSERT INTO pgbarrier.barrier (id)
-				SELECT overlay(pgbarrier.first_id(now() - interval '90 days' + i * interval '700 ms')::text
+				SELECT overlay(pgbarrier.first_id(now() - $3::bigint * interval '1 ms' + i * $4::bigint * interval '1 ms')::text
 					PLACING lpad(to_hex(i), 12, '0') FROM 25)::uuid
-				FROM generate_series($1::int, $2::int) i`, from+1, min(from+slice, to))
+				FROM generate_series($1::int, $2::int) i`, from+1, min(from+slice, to),
+				fillAge.Milliseconds(), fillStep.Milliseconds())
 			return err
 		})
 		if err != nil {

@@ -15,8 +15,8 @@ const (
 )
 
 // purging runs producers with and without a session that purges as fast as it can. The retention falls
-// from round to round, so that each has rows to purge.
-func (l *Lab) purging(ctx context.Context, c contender.Contender, db *Database) error {
+// from round to round, so that each has its share of the filled rows to purge.
+func (l *Lab) purging(ctx context.Context, c contender.Contender, db *Database, filled int) error {
 	producers := 8
 	table := l.Report.Table("7 growth", countOf(producers, "producer")+", think 1ms, purging under load")
 	table.Baseline, table.Ratio = rowNotPurging, "COMMIT p99 ms"
@@ -26,7 +26,8 @@ func (l *Lab) purging(ctx context.Context, c contender.Contender, db *Database) 
 			run, stop := context.WithCancel(ctx)
 			purged := make(chan int64, 1)
 			if name == rowPurging {
-				go func() { purged <- l.purgeUntil(run, db, round) }()
+				share := time.Duration(filled) * fillStep / time.Duration(l.Rounds)
+				go func() { purged <- purgeUntil(run, db, fillAge-share*time.Duration(round+1)) }()
 			} else {
 				purged <- 0
 			}
@@ -52,9 +53,7 @@ func (l *Lab) purging(ctx context.Context, c contender.Contender, db *Database) 
 }
 
 // purgeUntil purges until ctx ends, and returns how many rows, less than none if it failed.
-func (l *Lab) purgeUntil(ctx context.Context, db *Database, round int) (rows int64) {
-	span := 90 * 24 * time.Hour
-	retention := span - span*time.Duration(round+1)/time.Duration(l.Rounds+1)
+func purgeUntil(ctx context.Context, db *Database, retention time.Duration) (rows int64) {
 	for ctx.Err() == nil {
 		n, err := pgbarrier.Purge(ctx, db.Pool, retention)
 		rows += n
