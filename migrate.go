@@ -40,6 +40,9 @@ func Migrate(ctx context.Context, db DB) error {
 		if errors.As(err, &pgErr) && pgErr.Code == "55000" { // object_not_in_prerequisite_state: a newer version is installed
 			return fmt.Errorf("pgbarrier: migrate: %w (%w)", ErrNotMigrated, err)
 		}
+		if pgErr != nil && pgErr.Code == "42501" { // insufficient_privilege
+			return fmt.Errorf("pgbarrier: migrate: the role must own schema pgbarrier or, where there is none yet, have CREATE on the database: %w", err)
+		}
 		return fmt.Errorf("pgbarrier: migrate: %w", err)
 	}
 	return nil

@@ -67,6 +67,18 @@ func grant(t testing.TB, pool *pgxpool.Pool, who, role string) {
 	}
 }
 
+// Whoever may not migrate is told what it takes, with the schema there and without.
+func TestARoleThatMayNotMigrateIsToldWhatItTakes(t *testing.T) {
+	t.Parallel()
+	for _, pool := range []*pgxpool.Pool{emptyDatabase(t), migratedDatabase(t)} {
+		err := pgbarrier.Migrate(t.Context(), as(t, pool, newRole(t, pool)))
+		wantDenied(t, "to migrate", err)
+		if err != nil && !strings.Contains(err.Error(), "must own schema pgbarrier") {
+			t.Errorf("%q does not say what it takes", err)
+		}
+	}
+}
+
 func wantDenied(t testing.TB, what string, err error) {
 	t.Helper()
 	var pgErr *pgconn.PgError
