@@ -110,7 +110,7 @@ func (b *batch) end(ctx context.Context) (counts Counts, err error) {
 		case err := <-b.ended:
 			counts.add(err, want)
 		case <-late.C:
-			return counts, fmt.Errorf("Wait has not returned after %v", endBound)
+			return counts, fmt.Errorf("a goroutine in Wait has not returned after %v", endBound)
 		}
 	}
 	b.cancel()
