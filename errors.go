@@ -29,7 +29,7 @@ var (
 	ErrStandby = errors.New("the server is a standby, which cannot tell what became of a transaction: connect to the primary, for example with target_session_attrs=read-write")
 
 	// ErrClosed: the listener has stopped. The wait has no outcome; wait again elsewhere.
-	ErrClosed = errors.New("the listener is closed: the wait has no outcome, wait again elsewhere")
+	ErrClosed = errors.New("pgbarrier: the listener is closed: the wait has no outcome, wait again elsewhere")
 )
 
 // TokenError tells which token an error speaks of.

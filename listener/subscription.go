@@ -10,7 +10,7 @@ import (
 // ErrPending is what [Subscription.Err] returns before the wait has ended.
 var ErrPending = errors.New("pgbarrier: the wait has not ended: receive from Done before asking for the outcome")
 
-var errSubscriptionClosed = fmt.Errorf("pgbarrier: subscription closed: %w", pgbarrier.ErrClosed)
+var errSubscriptionClosed = fmt.Errorf("the subscription was closed: %w", pgbarrier.ErrClosed)
 
 // A Subscription is one wait, for select statements and callers that keep many waits. It must be
 // closed once it is not needed any more; one that has ended holds nothing.

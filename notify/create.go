@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"reflect"
 
 	"github.com/jackc/pgx/v5"
@@ -56,7 +57,11 @@ func CreateSQL(ctx context.Context, tx SQLTx, opts ...Option) (pgbarrier.Token, 
 // Queue appends the creation of a barrier to b, which costs no round trip of its own. Send b in the
 // transaction: tx.SendBatch(ctx, b).Close(). token is set when the batch's result is read, which
 // Close does; if that fails, token is left as it was, and a zero token cannot be put into a message.
+// It panics if b or token is nil.
 func Queue(b *pgx.Batch, token *pgbarrier.Token, opts ...Option) {
+	if b == nil || token == nil {
+		panic("pgbarrier: notify.Queue: the batch or the token is nil")
+	}
 	b.Queue(statement(opts)).QueryRow(func(row pgx.Row) error {
 		created, err := scan(row)
 		if err == nil {
@@ -80,7 +85,9 @@ func statement(opts []Option) string {
 
 func scan(row interface{ Scan(dest ...any) error }) (pgbarrier.Token, error) {
 	var token pgbarrier.Token
-	if err := row.Scan(&token); err != nil {
+	if err := row.Scan(&token); errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, sql.ErrTxDone) {
+		return pgbarrier.Token{}, fmt.Errorf("pgbarrier: %s: the transaction has ended, create the barrier before COMMIT: %w", doing, err)
+	} else if err != nil {
 		return pgbarrier.Token{}, pgbarrier.Explain(doing, err)
 	}
 	return token, nil
