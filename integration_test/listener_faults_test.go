@@ -66,7 +66,8 @@ func TestWaitsEndRightWhileTheListenersSessionsAreKilledInATightLoop(t *testing.
 		wantEnd(t, good, nil)
 		wantEnd(t, bad, pgbarrier.ErrAborted)
 	}
-	eventually(t, "enough sessions were killed", func() bool { return killed.Load() >= 10 })
+	// Not many more: the pause before a new session doubles with each.
+	eventually(t, "enough sessions were killed", func() bool { return killed.Load() >= 5 })
 	close(stop)
 	killing.Wait()
 	eventually(t, "the listener is connected again", func() bool { return l.Stats().Connected })
