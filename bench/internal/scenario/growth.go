@@ -74,7 +74,10 @@ func fill(ctx context.Context, db *Database, from, to int) error {
 			return err
 		}
 	}
-	_, err := db.Pool.Exec(ctx, "VACUUM (ANALYZE) pgbarrier.barrier")
+	if _, err := db.Pool.Exec(ctx, "VACUUM (ANALYZE) pgbarrier.barrier"); err != nil {
+		return err
+	}
+	_, err := db.Pool.Exec(ctx, "CHECKPOINT") // or the gigabytes would be written during the measurement
 	return err
 }
 
