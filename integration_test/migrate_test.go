@@ -14,6 +14,7 @@ import (
 
 func TestProcessesThatMigrateAtOnceAllSucceed(t *testing.T) {
 	t.Parallel()
+	needs(t, "psql", "postgresql-client")
 	pool := emptyDatabase(t)
 	const processes = 12
 	conns := make([]*pgx.Conn, processes)

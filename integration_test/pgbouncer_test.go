@@ -20,19 +20,9 @@ import (
 )
 
 // throughPgBouncer is a pool that goes through a PgBouncer in transaction mode to pool's database.
-// Where PgBouncer is not installed the test is skipped, but not in CI, where .ci/run installs it.
 func throughPgBouncer(t *testing.T, pool *pgxpool.Pool) *pgxpool.Pool {
 	t.Helper()
-	program, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		program, err = exec.LookPath("/usr/sbin/pgbouncer") // not in everybody's PATH
-	}
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("pgbouncer is not installed, and in CI it must be: apt-get install pgbouncer")
-		}
-		t.Skip("NOT TESTED: pgbouncer is not installed; apt-get install pgbouncer")
-	}
+	program := needs(t, "pgbouncer", "pgbouncer")
 	direct, err := url.Parse(pool.Config().ConnString())
 	if err != nil {
 		t.Fatal(err)

@@ -136,8 +136,8 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 	wantErr(t, "Poll", pgbarrier.Poll(t.Context(), pool, token), pgbarrier.ErrNotMigrated)
 	wantErr(t, "CheckSchema", pgbarrier.CheckSchema(t.Context(), pool), pgbarrier.ErrNotMigrated)
 	wantErr(t, "Migrate", pgbarrier.Migrate(t.Context(), pool), pgbarrier.ErrNotMigrated)
-	if err := psql(t, pool, "-f", "../sql/triggers.sql"); err == nil || !strings.Contains(err.Error(), "version 2 is installed") {
-		t.Errorf("psql: %v", err)
+	if _, err := pool.Exec(t.Context(), pgbarrier.SQL); err == nil || !strings.Contains(err.Error(), "version 2 is installed") {
+		t.Errorf("the file: %v", err)
 	}
 	if version := query[int](t, pool, "SELECT pgbarrier.version()"); version != 2 {
 		t.Errorf("the version is %d after that", version)

@@ -32,6 +32,7 @@ var tools = map[string]func(t *testing.T, pool *pgxpool.Pool) error{
 		return pgbarrier.Migrate(t.Context(), connect(t, pool))
 	},
 	"psql": func(t *testing.T, pool *pgxpool.Pool) error {
+		needs(t, "psql", "postgresql-client")
 		for range 2 {
 			if err := psql(t, pool, "-f", schemaFile(t)); err != nil {
 				return err
