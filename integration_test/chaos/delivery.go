@@ -98,7 +98,7 @@ func (c *chaos) await(ctx context.Context, slot int, barriers []*barrier) bool {
 		case errors.Is(err, pgbarrier.ErrClosed): // its listener was replaced: the queue delivers again
 			c.closed.Add(1)
 			continue
-		case err == ctx.Err(): // a context's error comes back as itself
+		case err == ctx.Err(): //nolint:errorlint // a context's error comes back as itself
 			return false
 		case !errors.As(err, &ends):
 			c.fail(wrong, barriers[0], "a wait ended with "+err.Error())

@@ -115,7 +115,7 @@ func (b *batch) end(ctx context.Context) (counts Counts, err error) {
 	}
 	b.cancel()
 	if counts.Wrong > 0 {
-		return counts, fmt.Errorf("%d of %d waits did not end with %v", counts.Wrong, len(b.tokens), want)
+		return counts, fmt.Errorf("%d of %d waits did not end with %v", counts.Wrong, len(b.tokens), want) //nolint:errorlint // it is what did not come
 	}
 	return counts, nil
 }
