@@ -1,33 +1,14 @@
 package integration_test
 
 import (
+	"context"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"context"
-
-	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/listener"
 )
-
-// Without a LISTEN connection nobody notices that the server crashed while nothing was waited for. An
-// outcome from before must not be given after it.
-func TestAListenerThatOnlyPollsRemembersNothingAcrossACrash(t *testing.T) {
-	t.Parallel()
-	s, pool := crashable(t)
-	l := run(t, pool, listener.Config{PollOnly: true})
-	tx := begin(t, pool)
-	execute(t, tx, "SET LOCAL synchronous_commit = off")
-	token := create(t, tx)
-	commit(t, tx)
-	wait(t, l, nil, token)
-	crash(t, s)
-	restart(t, s, pool)
-	want(t, pool, pgbarrier.Aborted, token)
-	wait(t, l, pgbarrier.ErrAborted, token)
-}
 
 // Also one that a running check has, whose connection is then given up by force.
 func TestWhenRunReturnsInACheckNoGoroutineIsLeft(t *testing.T) {
