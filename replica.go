@@ -38,6 +38,10 @@ func AwaitReplica(ctx context.Context, replica DB, tokens ...Token) error {
 // have to be asked of the primary after the commit, would wait for whatever else was written until
 // then, and tells nothing after a failover, where the same position holds other updates.
 //
+// Known problem: in one test run a standby that was just being killed answered ErrAborted for a
+// transaction that was still running on the primary, and this is not explained yet. Until it is, do not
+// drop work for an ErrAborted of AwaitReplica: what the wait on the primary said is certain.
+//
 // The role needs EXECUTE on pgbarrier.visible(text[]).
 func (p Poller) AwaitReplica(ctx context.Context, replica DB, tokens ...Token) error {
 	return p.wait(ctx, replica, judgeVisible, tokens)
