@@ -12,14 +12,13 @@ func AwaitReplica(ctx context.Context, replica DB, tokens ...Token) error {
 
 // AwaitReplica returns nil once the updates of all tokens' transactions can be read on a hot standby:
 // every snapshot taken there afterwards sees them. It is for a worker that reads from a replica, to
-// be called after a wait has returned nil for the tokens. Without that wait it ends right as well, but
-// what has aborted is noticed late: a standby knows it only after it has replayed the end of that
-// transaction and of all older ones.
+// be called after a wait has returned nil for the tokens: a standby never knows that a transaction
+// has aborted, and goes on waiting for it.
 //
-// Errors are those of [Poller.Wait], as that server sees it: ErrAborted means that the transaction's
-// end was replayed there and brought no updates. For a token that was committed on the primary that
-// means that a failover lost the commit, which asynchronous replication allows. ErrExpired also means
-// that a purge was replayed before the replica was asked. ErrNotMigrated also means that the replica
+// Errors are those of [Poller.Wait], as that server sees it: ErrAborted comes from a standby that has
+// been promoted, and for a token that was committed on the primary before it means that the failover
+// lost the commit, which asynchronous replication allows. ErrExpired means that the barrier is not
+// there and others of its age have been purged. ErrNotMigrated also means that the replica
 // has not replayed the migration yet. While the replica cannot be reached, is starting, or cancels
 // the question because it conflicts with recovery, the wait goes on. It goes on as well for as long as
 // replay is paused or the primary does not stream, so give ctx a deadline, and read from the primary
@@ -37,10 +36,6 @@ func AwaitReplica(ctx context.Context, replica DB, tokens ...Token) error {
 // the row is what the reader's updates came with, in any timeline and on any server. A position would
 // have to be asked of the primary after the commit, would wait for whatever else was written until
 // then, and tells nothing after a failover, where the same position holds other updates.
-//
-// Known problem: in one test run a standby that was just being killed answered ErrAborted for a
-// transaction that was still running on the primary, and this is not explained yet. Until it is, do not
-// drop work for an ErrAborted of AwaitReplica: what the wait on the primary said is certain.
 //
 // The role needs EXECUTE on pgbarrier.visible(text[]).
 func (p Poller) AwaitReplica(ctx context.Context, replica DB, tokens ...Token) error {

@@ -88,7 +88,7 @@ children() {
 crash() {
 	[ -n "$pid" ] || return
 	kill -STOP "$pid" || return
-	while kids=$(children "$pid") && [ -n "$kids" ]; do
+	while kids=$(children "$pid"); [ -n "$kids" ]; do
 		for k in $kids; do kill -KILL "-$k" "$k"; done
 	done 2>/dev/null
 	kill -KILL "$pid"

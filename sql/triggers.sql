@@ -338,9 +338,9 @@ BEGIN
 	-- visible tells, in check's letters, whether the updates can be read here, by the transaction that
 	-- asks, on a standby or a primary:
 	--   C the row is there, and so are the updates
-	--   A they will not come: the transaction has ended, in this server's history, without the row
-	--   P not yet. A standby may say so of what the primary already knows to have aborted
-	--   E the transaction has ended, and the row may have been purged before we looked
+	--   A they will not come; only a primary knows, for example a standby that was promoted
+	--   P not yet. A standby says so as well of what has aborted
+	--   E the row is not there, and barriers of its age have been purged
 	-- one_snapshot tells that the transaction that asks has one for all its statements, so that not
 	-- even P can change in it.
 	CREATE OR REPLACE FUNCTION pgbarrier.visible(tokens text[],
@@ -358,10 +358,12 @@ BEGIN
 		END IF;
 		version := pgbarrier.version();
 
-		-- Right by any snapshot, of a standby or a primary, so a promotion meanwhile does no harm. A
-		-- snapshot taken in recovery does not list who is running, but no transaction below its xmin
-		-- was: the standby keeps that from the commits and aborts it has replayed
-		-- (KnownAssignedXidsGetAndSetXmin, storage/ipc/procarray.c), and reads its rows by it.
+		-- The row alone decides: it is right by any snapshot, of a standby or a primary, so a promotion
+		-- meanwhile does no harm. Which transactions have ended cannot be told for certain from a snapshot
+		-- taken in recovery. It does not list who is running, and even its xmin passes them when the process
+		-- that replays ends, as it may before the sessions do when a standby shuts down: it forgets them all
+		-- (StartupProcExit, postmaster/startup.c; ExpireAllKnownAssignedTransactionIds). So xmin may keep
+		-- a wait from expiring too early, and decides nothing else.
 		WITH now AS MATERIALIZED (
 			SELECT pg_current_snapshot() AS snap, coalesce(pgbarrier.origin(), '') AS here,
 				(SELECT purged_through FROM pgbarrier.horizon) AS purged_through
@@ -381,9 +383,7 @@ BEGIN
 				WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
 				WHEN found.xid = t.xid THEN 'C'
 				WHEN found.xid IS NOT NULL THEN 'I'
-				WHEN t.xid >= pg_snapshot_xmin(now.snap) THEN 'P'
-				WHEN t.id > now.purged_through THEN 'A'
-				WHEN pg_xact_status(t.xid) = 'aborted' THEN 'A'
+				WHEN t.id > now.purged_through OR t.xid >= pg_snapshot_xmin(now.snap) THEN 'P'
 				ELSE 'E' END AS outcome
 			FROM parsed t CROSS JOIN now
 			LEFT JOIN LATERAL (SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = t.id OFFSET 0) found ON true
