@@ -33,6 +33,11 @@ var (
 		running, `WHEN NOT pg_visible_in_snapshot(t.xid, now.snap) AND EXISTS (SELECT FROM pg_locks l
 			WHERE l.locktype = 'transactionid' AND l.pid IS NOT NULL AND l.transactionid::text = t.xid::text) THEN 'P'`,
 		"TestAWaitForAPreparedTransactionEndsWhenItIsEnded"}
+	forgetPrepared = breakage{"a snapshot taken in recovery is trusted after it", schema,
+		"WHEN t.xid::xid = ANY (prepared) THEN 'P'", "", "TestAPreparedTransactionIsPendingAllThroughAPromotion"}
+	standbySnapshot = breakage{"a standby's snapshot tells who has ended", schema,
+		"WHEN t.id > now.purged_through OR t.xid >= pg_snapshot_xmin(now.snap) THEN 'P'", "WHEN t.xid >= pg_snapshot_xmin(now.snap) THEN 'P' WHEN t.id > now.purged_through THEN 'A'",
+		"TestAStandbyThatIsShutDownTellsNoAbort"}
 	wrapContext = breakage{"the context's error is hidden", "listener/listener.go",
 		"		return err\n	}\n	return ctx.Err()\n}\n\n// Subscribe", "		return err\n	}\n	return fmt.Errorf(\"wait: %w\", ctx.Err())\n}\n\n// Subscribe",
 		"TestAWaitForAForgottenPreparedTransactionEndsWithItsContextAndIsRightLater"}

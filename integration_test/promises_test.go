@@ -45,11 +45,11 @@ var promises = []promise{
 		breaks: []breakage{ignoreRow},
 	}, {
 		happens: "prepared transaction",
-		gets:    "pending until COMMIT PREPARED or ROLLBACK PREPARED, also across a crash",
+		gets:    "pending until COMMIT PREPARED or ROLLBACK PREPARED, also across a crash or a failover",
 		tests: []string{"TestAWaitForAPreparedTransactionEndsWhenItIsEnded", "TestAPreparedTransactionIsPendingUntilItIsEnded",
 			"TestOneUnannouncedBarrierMakesTheTransactionPreparable", "TestAPreparedTransactionOutlivesACrashAndIsStillPending",
-			"TestAWaitForAPreparedTransactionGoesOnAcrossACrash"},
-		breaks: []breakage{runningBackend},
+			"TestAWaitForAPreparedTransactionGoesOnAcrossACrash", "TestAPreparedTransactionIsPendingAllThroughAPromotion"},
+		breaks: []breakage{runningBackend, forgetPrepared},
 	}, {
 		happens: "the context ends first",
 		gets:    "`ctx.Err()` as itself, and the right outcome later",
@@ -150,5 +150,12 @@ var promises = []promise{
 		gets:    "`ErrStandby`, never an outcome",
 		tests:   []string{"TestAStandbyIsRefusedAndAPromotedOneKnows", "TestRunReturnsAtOnceOnAStandby"},
 		breaks:  []breakage{askStandby},
+	}, {
+		happens: "updates are read from a standby (`AwaitReplica`): lag, paused replay, conflicts, restart, promotion",
+		gets:    "nil once they can be read there; the standby itself never says `ErrAborted`",
+		tests: []string{"TestAReplicaWaitEndsWhenTheUpdatesCanBeReadThere", "TestAReplicaWaitOutlivesRecoveryConflicts",
+			"TestAReplicaWaitOutlivesItsSessionAndTheServer", "TestAStandbyThatIsShutDownTellsNoAbort", "TestAStandbyNeverGivesAWrongOutcome",
+			"TestAPromotedReplicaEndsTheWaitsWithWhatItHas"},
+		breaks: []breakage{standbySnapshot},
 	},
 }
