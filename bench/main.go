@@ -43,10 +43,10 @@ func main() {
 
 // flags are the command line.
 type flags struct {
-	scenarios, contenders string
-	json, charts          string
-	list                  bool
-	options               scenario.Options
+	scenarios, cases, contenders string
+	json, charts                 string
+	list                         bool
+	options                      scenario.Options
 }
 
 func parse(args []string, stderr io.Writer) (flags, error) {
@@ -54,6 +54,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(stderr)
 	set.StringVar(&f.scenarios, "scenario", "", "numbers or names of the scenarios to run, separated by commas (default all)")
+	set.StringVar(&f.cases, "case", "", "parts that the names of the cases of scenarios 1 to 4 must all have, separated by commas")
 	set.StringVar(&f.contenders, "contender", "", "parts of the names of the contenders to run, separated by commas (default all)")
 	set.BoolVar(&f.options.Quick, "quick", false, "few cases and small sizes, 1 round of 300 ms: shows that it works, not how fast")
 	set.IntVar(&f.options.Rounds, "rounds", 0, "rounds in which the contenders take turns (default 5)")
@@ -79,6 +80,12 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	}
 	if f.options.Duration == 0 {
 		f.options.Duration = duration
+	}
+	if f.cases != "" {
+		parts := strings.Split(f.cases, ",")
+		f.options.Cases = func(name string) bool {
+			return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(name, strings.TrimSpace(part)) })
+		}
 	}
 	if f.contenders != "" {
 		parts := strings.Split(f.contenders, ",")

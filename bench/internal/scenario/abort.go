@@ -56,6 +56,9 @@ func runAbort(ctx context.Context, l *Lab) error {
 		return err
 	}
 	for _, c := range abortCases(l.Options) {
+		if l.skips(c.String()) {
+			continue
+		}
 		contenders := l.contenders(func(k contender.Contender) bool {
 			return k.Name == contender.NamePgbarrier || k.Name == contender.NameLockWait && c.pending <= mostLanes
 		})
@@ -71,6 +74,9 @@ func runAbort(ctx context.Context, l *Lab) error {
 		if err != nil {
 			return err
 		}
+	}
+	if l.skips(nothingWaits) {
+		return nil
 	}
 	return l.idleQueries(ctx)
 }

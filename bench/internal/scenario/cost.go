@@ -83,7 +83,11 @@ func runCost(ctx context.Context, l *Lab) error {
 }
 
 func (l *Lab) costOfVariants(ctx context.Context, f flush) error {
-	table := l.Report.Table("3 cost", "a transaction of two statements, "+f.name)
+	name := "a transaction of two statements, " + f.name
+	if l.skips(name) {
+		return nil
+	}
+	table := l.Report.Table("3 cost", name)
 	table.Baseline, table.Ratio = rowTwoPipelined, "µs"
 	for _, v := range variants {
 		table.Row(v.name)
@@ -117,7 +121,11 @@ func (l *Lab) costOfVariants(ctx context.Context, f flush) error {
 
 func (l *Lab) costOfContenders(ctx context.Context, f flush) error {
 	contenders := l.contenders(func(c contender.Contender) bool { return true })
-	table := l.Report.Table("3 cost", "an insert and handing out work for it, "+f.name)
+	name := "an insert and handing out work for it, " + f.name
+	if l.skips(name) {
+		return nil
+	}
+	table := l.Report.Table("3 cost", name)
 	table.Baseline, table.Ratio = contender.NameBase, "µs"
 	rowsInOrder(table, contenders)
 	return l.rounds(ctx, "3 cost, "+f.name, contenders, func(c contender.Contender, db *Database) error {

@@ -16,6 +16,9 @@ const idleThink = 5 * time.Millisecond
 func runIdle(ctx context.Context, l *Lab) error {
 	contenders := l.contenders(func(c contender.Contender) bool { return !c.Silent })
 	for _, f := range pick(l.Options, flushes, flushes[:1]) {
+		if l.skips(f.name) {
+			continue
+		}
 		if err := l.setFlush(ctx, f); err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"github.com/pgbarrier/pgbarrier/bench/internal/contender"
 )
 
+const nothingWaits = "queries while nothing waits"
+
 // idleQueries counts what the workers ask while there is nothing to wait for: by pg_stat_statements, which
 // counts exactly and at once, on a server of its own, because it would cost the other measurements time.
 func (l *Lab) idleQueries(ctx context.Context) error {
@@ -24,7 +26,7 @@ func (l *Lab) idleQueries(ctx context.Context) error {
 		return nil
 	}
 	window := pick(l.Options, 20*time.Second, 300*time.Millisecond)
-	table := l.Report.Table("4 abort", "queries while nothing waits")
+	table := l.Report.Table("4 abort", nothingWaits)
 	// A lock wait that waits for nothing is no worker.
 	contenders := l.contenders(func(c contender.Contender) bool { return !c.Silent && !c.ConnectionPerWait })
 	rowsInOrder(table, contenders)

@@ -32,6 +32,9 @@ func runLoad(ctx context.Context, l *Lab) error {
 
 func (l *Lab) loadCase(ctx context.Context, f flush, think time.Duration, producers int, contenders []contender.Contender) error {
 	name := fmt.Sprintf("%s, think %v, %s", countOf(producers, "producer"), think, f.name)
+	if l.skips(name) {
+		return nil
+	}
 	table := l.Report.Table("2 load", name)
 	table.Baseline, table.Ratio = contender.NameUnannounced, "commits/s"
 	table.Params["producers"], table.Params["think ms"], table.Params["commit_delay"] = float64(producers), sample.Milliseconds(think), float64(f.delay)

@@ -58,6 +58,8 @@ type Options struct {
 	Duration time.Duration // of one contender in one round
 	// Quick leaves out most cases and sizes: it shows that everything works, its figures mean little.
 	Quick bool
+	// Cases, unless nil, chooses by their names.
+	Cases func(name string) bool
 	// Contenders, unless nil, chooses.
 	Contenders func(contender.Contender) bool
 }
@@ -69,6 +71,9 @@ func pick[T any](o Options, most, few T) T {
 	}
 	return most
 }
+
+// skips tells whether a case is not to be run.
+func (o Options) skips(name string) bool { return o.Cases != nil && !o.Cases(name) }
 
 // rounds calls measure for each contender in turn, Rounds times, with its worker's database ready. Every
 // second round goes the other way round, so that nobody always follows the same one.
