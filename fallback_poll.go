@@ -56,11 +56,28 @@ func inBatches(ctx context.Context, db DB, ask judge, tokens []Token) ([]Status,
 // Judge is Check as exactly one statement with one snapshot, and tells that snapshot too. Without
 // tokens it costs the server the same however many transactions run. It serves package listener.
 func Judge(ctx context.Context, db DB, tokens ...Token) (Judgement, error) {
-	return ask(ctx, db, "check", "SELECT version, origin, snapshot, outcomes FROM pgbarrier.check($1)", tokens)
+	return ask(ctx, db, "check", "SELECT version, origin, snapshot, outcomes FROM pgbarrier.check($1)", tokens, nil)
 }
 
-// ask runs a query that returns what pgbarrier.check does, and what is scanned into more.
-func ask(ctx context.Context, db DB, doing, query string, tokens []Token, more ...any) (Judgement, error) {
+// Watch is Judge for tokens that a check has found pending, and for xids of other pending transactions. It
+// answers as soon as one of the transactions has ended, or else after patience; meanwhile the server looks
+// every pause. Both are whole milliseconds at least. It serves package listener.
+// The role needs EXECUTE on pgbarrier.watch(text[], xid8[], integer, integer).
+func Watch(ctx context.Context, db DB, tokens []Token, xids []uint64, patience, pause time.Duration) (Judgement, error) {
+	all := make([]string, 0, len(tokens)+len(xids))
+	for _, t := range tokens {
+		all = append(all, strconv.FormatUint(t.XID, 10))
+	}
+	for _, xid := range xids {
+		all = append(all, strconv.FormatUint(xid, 10))
+	}
+	return ask(ctx, db, "watch", "SELECT version, origin, snapshot, outcomes FROM pgbarrier.watch($1, $2::text[]::xid8[], $3, $4)", tokens,
+		[]any{all, max(1, patience.Milliseconds()), max(1, pause.Milliseconds())})
+}
+
+// ask runs a query, whose first argument are the tokens and the others args. It returns what
+// pgbarrier.check does, and what is scanned into more.
+func ask(ctx context.Context, db DB, doing, query string, tokens []Token, args []any, more ...any) (Judgement, error) {
 	if err := requireDB(db); err != nil {
 		return Judgement{}, err
 	}
@@ -73,7 +90,7 @@ func ask(ctx context.Context, db DB, doing, query string, tokens []Token, more .
 	}
 	var version int
 	var origin, snapshot, outcomes string
-	err := db.QueryRow(ctx, query, texts).Scan(append([]any{&version, &origin, &snapshot, &outcomes}, more...)...)
+	err := db.QueryRow(ctx, query, append([]any{texts}, args...)...).Scan(append([]any{&version, &origin, &snapshot, &outcomes}, more...)...)
 	if err != nil {
 		var pgErr *pgconn.PgError
 		if errors.As(err, &pgErr) && pgErr.Code == "25006" { // read_only_sql_transaction: raised by pgbarrier.check

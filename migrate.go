@@ -78,6 +78,7 @@ func CheckSchema(ctx context.Context, db DB) error {
 			('function status', to_regprocedure('pgbarrier.status(pg_catalog.text)') IS NOT NULL),
 			('function token', to_regprocedure('pgbarrier.token(pg_catalog.uuid,pg_catalog.xid8)') IS NOT NULL),
 			('function visible', to_regprocedure('pgbarrier.visible(pg_catalog.text[])') IS NOT NULL),
+			('function watch', to_regprocedure('pgbarrier.watch(pg_catalog.text[],pg_catalog.xid8[],integer,integer)') IS NOT NULL),
 			('table horizon', to_regclass('pgbarrier.horizon') IS NOT NULL),
 			('table identity', to_regclass('pgbarrier.identity') IS NOT NULL),
 			('table barrier', to_regclass('pgbarrier.barrier') IS NOT NULL),

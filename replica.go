@@ -45,7 +45,7 @@ func (p Poller) AwaitReplica(ctx context.Context, replica DB, tokens ...Token) e
 func judgeVisible(ctx context.Context, db DB, tokens ...Token) (Judgement, error) {
 	var oneSnapshot bool
 	judgement, err := ask(ctx, db, "look at the replica",
-		"SELECT version, origin, snapshot, outcomes, one_snapshot FROM pgbarrier.visible($1)", tokens, &oneSnapshot)
+		"SELECT version, origin, snapshot, outcomes, one_snapshot FROM pgbarrier.visible($1)", tokens, nil, &oneSnapshot)
 	if err != nil || !oneSnapshot {
 		return judgement, err
 	}

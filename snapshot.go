@@ -53,5 +53,8 @@ func (s Snapshot) Running(xid uint64) bool {
 	return running
 }
 
+// Ended tells whether xid had certainly ended.
+func (s Snapshot) Ended(xid uint64) bool { return xid < s.Xmax && !s.Running(xid) }
+
 // String returns the text form.
 func (s Snapshot) String() string { return s.text }

@@ -58,6 +58,7 @@ func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
 		{"FUNCTION pgbarrier.status(text)", "function status", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.purge(interval, integer)", "function purge", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.visible(text[])", "function visible", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.watch(text[], xid8[], integer, integer)", "function watch", pgbarrier.Committed},
 		{"TRIGGER announce ON pgbarrier.barrier", "trigger announce", pgbarrier.Committed},
 		{"TABLE pgbarrier.horizon", "table horizon", pgbarrier.Committed},
 		{"TABLE pgbarrier.identity", "table identity", pgbarrier.WrongDatabase},

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -9,13 +10,15 @@ import (
 // What a waitSet tells the checker: what to ask for, and how soon.
 
 // toCheck returns the tokens that check number n has to ask for: the fresh ones, and all if there
-// are few (as cheap as finding out which have ended) or if notifications may have been missed.
-func (s *waitSet) toCheck(n uint64, few int) []pgbarrier.Token {
+// are few (as cheap as finding out which have ended) or if notifications may have been missed. enough:
+// the others are watched, so that nobody needs to find out which have ended.
+func (s *waitSet) toCheck(n uint64, few int) (tokens []pgbarrier.Token, enough bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.checkAll || len(s.pending) <= few
-	s.checkAll, s.forgot = false, false
-	tokens := make([]pgbarrier.Token, 0, s.fresh.size)
+	enough = !s.checkAll && !s.seenEnded && s.fresh.size > 0 && time.Now().Before(s.watched)
+	all := s.checkAll || len(s.pending) <= few && !enough
+	s.checkAll, s.forgot, s.seenEnded = false, false, false
+	tokens = make([]pgbarrier.Token, 0, s.fresh.size)
 	for b := range s.fresh.all {
 		b.asked = n
 		tokens = append(tokens, b.token)
@@ -37,7 +40,7 @@ func (s *waitSet) toCheck(n uint64, few int) []pgbarrier.Token {
 			}
 		}
 	}
-	return tokens
+	return tokens, enough
 }
 
 // notRunning returns the tokens that check number n has not asked for and whose transactions the
@@ -69,7 +72,7 @@ func (s *waitSet) recheck(forget bool) {
 		s.forget()
 	}
 	s.mu.Unlock()
-	s.signal()
+	signal(s.wake)
 }
 
 // forget: see recent.forget. Nor is what the check under way will find remembered. The caller holds mu.
@@ -78,13 +81,60 @@ func (s *waitSet) forget() {
 	s.forgot = true
 }
 
-// watch tells whether a session is being watched that would end if the server crashed. Without one
-// nothing would make recent forget a commit that a crash took, and so commits are not remembered.
-func (s *waitSet) watch(watched bool) {
+// hearing tells whether there is a session that would end if the server crashed. Without one nothing
+// would make recent forget a commit that a crash took, and so commits are not remembered. Nor is
+// anything watched.
+func (s *waitSet) hearing(heard bool) {
+	s.mu.Lock()
+	s.unheard = !heard
+	s.forget()
+	s.mu.Unlock()
+	signal(s.watch)
+}
+
+// toWatch returns the tokens to watch if there are few, otherwise the transactions, and since when the
+// youngest is waited for. Nothing is returned if there is nothing to watch, or too many transactions.
+func (s *waitSet) toWatch(few, most int) (tokens []pgbarrier.Token, xids []uint64, youngest time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unwatched = !watched
-	s.forget()
+	if s.unheard || len(s.running) == 0 || len(s.running) > most {
+		return nil, nil, time.Time{}
+	}
+	for xid, tx := range s.running {
+		if tx.newest.After(youngest) {
+			youngest = tx.newest
+		}
+		if len(s.pending) > few {
+			xids = append(xids, xid)
+			continue
+		}
+		for b := range tx.barriers.all {
+			tokens = append(tokens, b.token)
+		}
+	}
+	return tokens, xids, youngest
+}
+
+// watchedUntil tells until when the watch is at work. Zero: not any more.
+func (s *waitSet) watchedUntil(t time.Time) {
+	s.mu.Lock()
+	s.watched = t
+	s.mu.Unlock()
+	if t.IsZero() {
+		signal(s.wake)
+	}
+}
+
+// sawEnded makes a check due if the snapshot shows one of the transactions as ended, and tells whether.
+func (s *waitSet) sawEnded(xids []uint64, snapshot pgbarrier.Snapshot) bool {
+	if !slices.ContainsFunc(xids, snapshot.Ended) {
+		return false
+	}
+	s.mu.Lock()
+	s.seenEnded = true
+	s.mu.Unlock()
+	signal(s.wake)
+	return true
 }
 
 // A demand is what the time of the next check depends on.
@@ -93,12 +143,13 @@ type demand struct {
 	unasked  bool      // something must be asked for that the last check has not asked for
 	youngest time.Time // since when the youngest pending barrier is waited for
 	heardAt  time.Time
+	watched  time.Time // until then, announcements or not: a watch is at work
 }
 
 func (s *waitSet) demand() demand {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := demand{pending: len(s.pending), unasked: s.checkAll || s.fresh.size > 0, heardAt: s.heardAt}
+	d := demand{pending: len(s.pending), unasked: s.checkAll || s.seenEnded || s.fresh.size > 0, heardAt: s.heardAt, watched: s.watched}
 	for _, tx := range s.running {
 		if tx.newest.After(d.youngest) {
 			d.youngest = tx.newest

@@ -60,9 +60,9 @@ func (c *checker) check(ctx context.Context) {
 	c.number++
 	c.started = time.Now()
 	report := Checked{}
-	tokens := c.waits.toCheck(c.number, fewTokens)
+	tokens, enough := c.waits.toCheck(c.number, fewTokens)
 	judgement, err := c.ask(ctx, tokens, &report)
-	if err == nil {
+	if err == nil && !enough {
 		if ended := c.waits.notRunning(c.number, judgement.Snapshot); len(ended) > 0 {
 			_, err = c.ask(ctx, ended, &report)
 		}
@@ -88,7 +88,7 @@ func (c *checker) ask(ctx context.Context, tokens []pgbarrier.Token, report *Che
 		}
 		report.Statements++
 		report.Tokens += n
-		report.Resolved += c.waits.judged(tokens[:n], judgement.Statuses)
+		report.Resolved += c.waits.judged(tokens[:n], judgement.Statuses, ByCheck)
 		if tokens = tokens[n:]; len(tokens) == 0 {
 			return judgement, nil
 		}

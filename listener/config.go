@@ -22,8 +22,9 @@ type Config struct {
 	// is fed.
 	PollOnly bool
 
-	// MinDelay is the least pause between two checks, and MaxDelay the longest while something is
-	// waited for. In between, what has been pending for an age is checked again after a quarter of it.
+	// MinDelay is the least pause between two checks and between two looks of the watch, and MaxDelay the
+	// longest while something is waited for. In between, what has been pending for an age is checked again
+	// after a quarter of it.
 	// 1 ms and 1 s by default.
 	MinDelay, MaxDelay time.Duration
 
@@ -79,16 +80,19 @@ type How uint8
 const (
 	ByAnnouncement How = iota // its commit was announced
 	ByCheck                   // a check found the outcome
+	ByWatch                   // the watch did
 	ByMemory                  // the outcome was known when the wait began
 )
 
-// String returns announcement, check or memory.
+// String returns announcement, check, watch or memory.
 func (h How) String() string {
 	switch h {
 	case ByAnnouncement:
 		return "announcement"
 	case ByCheck:
 		return "check"
+	case ByWatch:
+		return "watch"
 	case ByMemory:
 		return "memory"
 	}

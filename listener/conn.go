@@ -191,6 +191,14 @@ func (q *queryConn) judge(ctx context.Context, tokens []pgbarrier.Token) (judgem
 	return judgement, err
 }
 
+func (q *queryConn) watch(ctx context.Context, tokens []pgbarrier.Token, xids []uint64, patience, pause time.Duration) (judgement pgbarrier.Judgement, err error) {
+	err = q.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		judgement, err = pgbarrier.Watch(ctx, conn, tokens, xids, patience, pause)
+		return err
+	})
+	return judgement, err
+}
+
 func (q *queryConn) notify(ctx context.Context, channel, payload string) error {
 	return q.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "SELECT pg_notify($1, $2)", channel, payload)

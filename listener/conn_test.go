@@ -49,10 +49,10 @@ func TestAQueryConnectionThatWasLostMakesTheListenerForgetWhatItHeard(t *testing
 		}
 	}
 	ping()
-	l.waits.watch(true) // as if a session were there that has not noticed
+	l.waits.hearing(true) // as if a session were there that has not noticed
 	l.waits.toCheck(1, 0)
 	a := token(t, 7)
-	l.waits.judged([]pgbarrier.Token{a}, []pgbarrier.Status{pgbarrier.Committed})
+	l.waits.judged([]pgbarrier.Token{a}, []pgbarrier.Status{pgbarrier.Committed}, ByCheck)
 	ping()
 	if sub := l.Subscribe(a); !ended(sub) {
 		t.Error("forgot though the connection is up")
@@ -91,9 +91,9 @@ func TestAnAnswerFromBeforeALossEndsItsWaitsAndIsNotRemembered(t *testing.T) {
 	s := newWaitSet(nil)
 	a := token(t, 7)
 	sub := s.subscribe([]pgbarrier.Token{a})
-	asked := s.toCheck(1, 0)
+	asked, _ := s.toCheck(1, 0)
 	s.recheck(true)
-	s.judged(asked, []pgbarrier.Status{pgbarrier.Committed})
+	s.judged(asked, []pgbarrier.Status{pgbarrier.Committed}, ByCheck)
 	if !ended(sub) || sub.Err() != nil {
 		t.Errorf("ended %v, %v", ended(sub), sub.Err())
 	}

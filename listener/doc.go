@@ -23,10 +23,10 @@
 //	                                                                   └─ Run returns ───────▶ ErrClosed
 //
 // One connection listens. An announcement ends the waits for its token at once. Not every commit is
-// announced (see sql/triggers.sql) and no abort is, so whenever something is announced, and at
-// growing intervals in between, one check asks for all that is still pending. A check costs the
-// server what is new and what has ended, not what is waited for: a snapshot tells which
-// transactions still run.
+// announced (see sql/triggers.sql) and no abort is. So one statement in the server watches the
+// transactions that are waited for, and answers when one has ended; and at growing intervals a check
+// asks for all that is still pending. Both cost the server what is new and what has ended, not
+// what is waited for: a snapshot tells which transactions still run.
 //
 // # What may be relied on
 //
@@ -50,9 +50,9 @@
 //
 // # Connections
 //
-// A Listener keeps two connections of its own, outside of the pool, whose connections may all be held
-// by those who wait: one that listens, and one for checks, through which it also sends the first a
-// notification whenever it has heard none for a while. So a half-open socket, a pooler that accepts
+// A Listener keeps three connections of its own, outside of the pool, whose connections may all be held
+// by those who wait: one that listens, one that watches, opened when there is something to watch, and one
+// for checks, through which it also sends the first a notification whenever it has heard none for a while. So a half-open socket, a pooler that accepts
 // LISTEN and delivers nothing, and a session that has gone deaf are noticed, shown in [Stats], logged
 // and replaced, and waits end by checks meanwhile. When the pool goes through a pooler in transaction
 // mode, set Config.ListenConnString. An application with a receive loop of its own feeds

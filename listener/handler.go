@@ -26,7 +26,7 @@ func (l *Listener) HandleNotification(_ context.Context, n *pgconn.Notification,
 // announced before then was missed, and all that is waited for is checked. From the first call on the
 // loop's connection stands for the server: commits are remembered until the next. conn is not used.
 func (l *Listener) HandleBacklog(context.Context, string, *pgx.Conn) error {
-	l.waits.watch(true)
+	l.waits.hearing(true)
 	l.waits.recheck(true)
 	return nil
 }

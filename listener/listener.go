@@ -18,6 +18,7 @@ type Listener struct {
 	config Config
 	pool   *pgxpool.Pool // for purging only
 	query  *queryConn
+	watch  *queryConn // never through a pooler: it is busy all the time
 	listen dialer
 	waits  *waitSet
 	status status
@@ -28,9 +29,10 @@ type Listener struct {
 // New returns a listener for the pool's database, which must be the primary. It connects to nothing
 // and starts nothing before [Listener.Run]; waits that begin before wait for it.
 //
-// The pool tells how to connect, and purges if Config.Retention asks for it. The listener's own two
-// connections are outside of the pool: one that listens, one that checks. The role needs USAGE on
-// schema pgbarrier and EXECUTE on pgbarrier.version() and pgbarrier.check(text[]).
+// The pool tells how to connect, and purges if Config.Retention asks for it. The listener's own
+// connections are outside of the pool: one that listens, one that checks, one that watches. The role needs USAGE on
+// schema pgbarrier and EXECUTE on pgbarrier.version(), pgbarrier.check(text[]) and
+// pgbarrier.watch(text[], xid8[], integer, integer).
 func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 	if pool == nil {
 		return nil, errors.New("pgbarrier: listener: the pool is nil: make one with pgxpool.New")
@@ -40,13 +42,16 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 		return nil, err
 	}
 	dial := dialer{config: pool.Config()}
+	listen := dialer{config: dial.config, direct: direct}
 	waits := newWaitSet(config.Trace.Resolved)
-	waits.watch(false) // nobody does yet
+	lost := func() { waits.recheck(true) }
+	waits.hearing(false) // nothing does yet
 	return &Listener{
 		config: config,
 		pool:   pool,
-		query:  newQueryConn(dial, func() { waits.recheck(true) }),
-		listen: dialer{config: dial.config, direct: direct},
+		query:  newQueryConn(dial, lost),
+		watch:  newQueryConn(listen, lost),
+		listen: listen,
 		waits:  waits,
 		ready:  make(chan struct{}),
 	}, nil
@@ -74,6 +79,7 @@ func (l *Listener) Run(ctx context.Context) error {
 
 func (l *Listener) run(ctx context.Context) error {
 	defer l.query.close()
+	defer l.watch.close()
 	if err := l.awaitServer(ctx); err != nil {
 		return err
 	}
@@ -112,6 +118,13 @@ func (l *Listener) run(ctx context.Context) error {
 		log:       l.config.Logger,
 		trace:     l.config.Trace,
 	}
+	watcher := &watcher{
+		waits: l.waits,
+		watch: l.watch.watch,
+		pace:  checker.pace,
+		log:   l.config.Logger,
+	}
+	tasks.Go(func() { watcher.run(ctx) })
 	receiver.run(ctx)
 	return ctx.Err()
 }

@@ -165,7 +165,7 @@ func TestAnApplicationsOwnReceiveLoopFeedsTheListener(t *testing.T) {
 	}
 	again := l.Subscribe(a)
 	defer again.Close()
-	if asked := l.waits.toCheck(2, 0); len(asked) != 2 || ended(again) {
+	if asked, _ := l.waits.toCheck(2, 0); len(asked) != 2 || ended(again) {
 		t.Errorf("asks for %d of 2 tokens, ended %v", len(asked), ended(again))
 	}
 	if stats := l.Stats(); stats.Announcements != 1 || stats.Malformed != 1 {

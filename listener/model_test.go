@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -21,7 +23,10 @@ type model struct {
 	down     error                                // judge and listen fail with it
 	deaf     bool                                 // sessions hear nothing
 	asked    [][]pgbarrier.Token                  // of each statement
-	pulses   int                                  // notifications that are no announcements
+	over     []uint64                             // transactions below 100 that have ended
+	watchErr error                                // watch fails with it
+	watches  int
+	pulses   int // notifications that are no announcements
 	sessions []*modelSession
 }
 
@@ -53,26 +58,63 @@ func (m *model) statements() int {
 
 func (m *model) judge(_ context.Context, tokens []pgbarrier.Token) (pgbarrier.Judgement, error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.asked = append(m.asked, tokens)
+	m.mu.Unlock()
+	return m.answer(tokens)
+}
+
+func (m *model) answer(tokens []pgbarrier.Token) (pgbarrier.Judgement, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.down != nil {
 		return pgbarrier.Judgement{}, m.down
 	}
-	j := pgbarrier.Judgement{Snapshot: below100()}
+	j := pgbarrier.Judgement{Snapshot: below100(m.over)}
 	for _, t := range tokens {
 		j.Statuses = append(j.Statuses, m.statuses[t])
 	}
 	return j, nil
 }
 
-// below100 is a snapshot that shows the transactions below 100 as running.
-var below100 = sync.OnceValue(func() pgbarrier.Snapshot {
-	snapshot, err := pgbarrier.ParseSnapshot("1:100:" + join(upTo(100)))
+// watch looks every pause, as pgbarrier.watch does.
+func (m *model) watch(ctx context.Context, tokens []pgbarrier.Token, xids []uint64, patience, pause time.Duration) (pgbarrier.Judgement, error) {
+	for begun := time.Now(); ; sleep(ctx, pause) {
+		m.mu.Lock()
+		m.watches++
+		err := m.watchErr
+		m.mu.Unlock()
+		if err != nil {
+			return pgbarrier.Judgement{}, err
+		}
+		j, err := m.answer(tokens)
+		if err != nil || slices.ContainsFunc(j.Statuses, func(s pgbarrier.Status) bool { return s != pgbarrier.Pending }) ||
+			slices.ContainsFunc(xids, j.Snapshot.Ended) || time.Since(begun) >= patience || ctx.Err() != nil {
+			return j, err
+		}
+	}
+}
+
+func (m *model) looks() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.watches
+}
+
+func (m *model) end(xid uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.over = append(m.over, xid)
+}
+
+// below100 is a snapshot that shows the transactions below 100 as running, except those that are over.
+func below100(over []uint64) pgbarrier.Snapshot {
+	running := slices.DeleteFunc(upTo(100), func(xid uint64) bool { return slices.Contains(over, xid) })
+	snapshot, err := pgbarrier.ParseSnapshot("1:100:" + join(running))
 	if err != nil {
 		panic(err)
 	}
 	return snapshot
-})
+}
 
 func join(xids []uint64) string {
 	s := ""
@@ -159,7 +201,7 @@ func (s *modelSession) close() {
 
 var discard = slog.New(slog.DiscardHandler)
 
-// start runs a checker and, unless pollOnly, a receiver on the model until the test ends. In a
+// start runs a checker and, unless pollOnly, a receiver and a watcher on the model until the test ends. In a
 // synctest bubble that also proves that both return and leave no goroutine.
 func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 	t.Helper()
@@ -181,7 +223,9 @@ func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 	if !config.PollOnly {
 		r := &receiver{waits: waits, listen: m.listen, notify: m.notify, heartbeat: config.Heartbeat,
 			pause: around, ready: func() {}, status: status, log: discard, trace: config.Trace}
+		w := &watcher{waits: waits, watch: m.watch, pace: c.pace, log: discard}
 		tasks.Go(func() { r.run(ctx) })
+		tasks.Go(func() { w.run(ctx) })
 	}
 	return waits, status
 }

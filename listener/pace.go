@@ -13,22 +13,26 @@ type pace struct {
 // its length at most, and costs a number of checks that grows with the logarithm of its length.
 const ageShare = 4
 
+// watchedDelay is the least pause between two checks for the same while a watch is at work.
+const watchedDelay = 5 * time.Millisecond
+
 // due returns when the next check may start, and false if none is needed. started and ended are the
 // times of the last check, zero before the first; failures counts the checks that failed in a row.
 func (p pace) due(d demand, started, ended time.Time, failures int) (time.Time, bool) {
+	watched := d.watched.After(ended)
 	switch {
 	case d.pending == 0:
 		return time.Time{}, false
 	case failures > 0:
 		// Not sooner for anything: the database is out, and hammering it would not bring it back.
-		delay := p.minDelay
-		for i := 1; i < failures && delay < p.maxDelay; i++ {
-			delay *= 2
-		}
-		return ended.Add(min(delay, p.maxDelay)), true
-	case d.unasked, d.heardAt.After(started):
+		return ended.Add(p.afterFailures(failures)), true
+	case d.unasked, !watched && d.heardAt.After(started):
 		// At once, but leave the database a pause between two checks.
 		return ended.Add(p.minDelay), true
+	case watched:
+		// The watch sees what has been announced, and sees ends sooner. Only what it has not begun to
+		// watch yet needs this.
+		return ended.Add(min(max(ended.Sub(d.youngest)/ageShare, watchedDelay, p.minDelay), p.maxDelay)), true
 	default:
 		calm := d.youngest
 		if d.heardAt.After(calm) {
@@ -36,4 +40,13 @@ func (p pace) due(d demand, started, ended time.Time, failures int) (time.Time, 
 		}
 		return ended.Add(min(max(ended.Sub(calm)/ageShare, p.minDelay), p.maxDelay)), true
 	}
+}
+
+// afterFailures is the pause after so many failures in a row.
+func (p pace) afterFailures(failures int) time.Duration {
+	delay := p.minDelay
+	for i := 1; i < failures && delay < p.maxDelay; i++ {
+		delay *= 2
+	}
+	return min(delay, p.maxDelay)
 }

@@ -66,7 +66,7 @@ func (r *receiver) run(ctx context.Context) {
 		}
 		// The server may have crashed, and a session that was lost before it was proved may have heard
 		// something too.
-		r.waits.watch(false)
+		r.waits.hearing(false)
 		if !connected.IsZero() {
 			r.waits.recheck(false)
 			if time.Since(connected) >= healthySpell {
@@ -160,7 +160,7 @@ func (r *receiver) receive(ctx context.Context, s session, d time.Duration, puls
 
 func (r *receiver) found() {
 	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
-	r.waits.watch(true)
+	r.waits.hearing(true)
 	r.waits.recheck(false)
 	r.status.connected()
 	r.once.Do(r.ready)

@@ -16,7 +16,7 @@ type Stats struct {
 	FailedChecks  uint64
 
 	// Barriers by what ended their waits.
-	ResolvedByAnnouncement, ResolvedByCheck, ResolvedByMemory uint64
+	ResolvedByAnnouncement, ResolvedByCheck, ResolvedByWatch, ResolvedByMemory uint64
 }
 
 // status is what Stats tells of the connections.
@@ -61,6 +61,7 @@ func (l *Listener) Stats() Stats {
 		Malformed:              l.waits.counts.malformed,
 		ResolvedByAnnouncement: l.waits.counts.byAnnouncement,
 		ResolvedByCheck:        l.waits.counts.byCheck,
+		ResolvedByWatch:        l.waits.counts.byWatch,
 		ResolvedByMemory:       l.waits.counts.byMemory,
 	}
 	l.waits.mu.Unlock()

@@ -16,6 +16,8 @@ import (
 type waitSet struct {
 	// wake gets a token whenever a check may be due sooner than it was. Capacity 1.
 	wake chan struct{}
+	// watch gets one whenever there may be something new to watch. Capacity 1.
+	watch chan struct{}
 	// resolved, unless nil, is told each outcome, without the lock.
 	resolved func(Resolved)
 
@@ -25,17 +27,19 @@ type waitSet struct {
 	running   map[uint64]*transaction // by xid
 	waiting   int                     // subscriptions that have not ended
 	recent    recent
-	unwatched bool      // see watch
+	unheard   bool      // see hearing
 	forgot    bool      // recent was, since the check under way began: its answer may be from before
 	checkAll  bool      // the next check asks for everything
+	seenEnded bool      // the watch has seen the end of a transaction that it did not ask for
+	watched   time.Time // until then the watch needs no help, see demand
 	heardAt   time.Time // last announcement
 	closed    error     // why no wait can begin any more
 	counts    waitCounts
 }
 
 type waitCounts struct {
-	announcements, malformed          uint64
-	byAnnouncement, byCheck, byMemory uint64
+	announcements, malformed                   uint64
+	byAnnouncement, byCheck, byMemory, byWatch uint64
 }
 
 // A barrier is one token that is waited for.
@@ -56,6 +60,7 @@ type transaction struct {
 func newWaitSet(resolved func(Resolved)) *waitSet {
 	return &waitSet{
 		wake:     make(chan struct{}, 1),
+		watch:    make(chan struct{}, 1),
 		resolved: resolved,
 		pending:  make(map[pgbarrier.Token]*barrier),
 		running:  make(map[uint64]*transaction),
@@ -100,12 +105,12 @@ func (s *waitSet) subscribe(tokens []pgbarrier.Token) *Subscription {
 		sub.seats[i] = seat{node: node[*Subscription]{element: sub}, barrier: b}
 		b.waits.push(&sub.seats[i].node)
 	}
-	signal := s.fresh.size > 0
+	toCheck := s.fresh.size > 0
 	s.mu.Unlock()
 
 	s.report(reports)
-	if signal {
-		s.signal()
+	if toCheck {
+		signal(s.wake)
 	}
 	return sub
 }
@@ -136,29 +141,34 @@ func (s *waitSet) announce(t pgbarrier.Token) {
 
 	s.report(reports)
 	if riders {
-		s.signal()
+		signal(s.wake)
 	}
 }
 
-// judged ends the waits whose outcome a check has found, and returns how many tokens that were.
-func (s *waitSet) judged(tokens []pgbarrier.Token, statuses []pgbarrier.Status) int {
+// judged ends the waits whose outcome a check or a watch has found, and returns how many tokens that were.
+func (s *waitSet) judged(tokens []pgbarrier.Token, statuses []pgbarrier.Status, by How) int {
 	var reports []Resolved
 	found := 0
 	s.mu.Lock()
 	for i, status := range statuses {
 		if status != pgbarrier.Pending {
 			found++
-			reports = s.resolve(tokens[i], status.Err(tokens[i]), ByCheck, reports)
+			reports = s.resolve(tokens[i], status.Err(tokens[i]), by, reports)
 		}
 	}
+	running := len(s.running) > 0
 	s.mu.Unlock()
 	s.report(reports)
+	if running {
+		signal(s.watch)
+	}
 	return found
 }
 
 // resolve gives a token its outcome. The caller holds mu, and reports after releasing it.
 func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Resolved) []Resolved {
-	if outcome != nil || !s.unwatched && (by == ByAnnouncement || !s.forgot) {
+	// What a watch has found may be from before a crash that was noticed, and forgotten again, meanwhile.
+	if outcome != nil || !s.unheard && (by == ByAnnouncement || by == ByCheck && !s.forgot) {
 		s.recent.remember(t, outcome)
 	}
 	b := s.pending[t]
@@ -171,9 +181,12 @@ func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Re
 		place.leave()
 		s.settle(place.element, outcome)
 	}
-	if by == ByCheck {
+	switch by {
+	case ByCheck:
 		s.counts.byCheck++
-	} else {
+	case ByWatch:
+		s.counts.byWatch++
+	default:
 		s.counts.byAnnouncement++
 	}
 	if s.resolved != nil {
@@ -237,9 +250,9 @@ func (s *waitSet) close(err error) {
 	}
 }
 
-func (s *waitSet) signal() {
+func signal(c chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default: // a signal is waiting already
 	}
 }

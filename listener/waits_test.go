@@ -27,7 +27,7 @@ func TestAWaitEndsWithTheOutcomeOfItsToken(t *testing.T) {
 		if err := subA.Err(); err != ErrPending {
 			t.Errorf("Err before Done is %v, want ErrPending", err)
 		}
-		s.judged([]pgbarrier.Token{a, b}, []pgbarrier.Status{status, pgbarrier.Pending})
+		s.judged([]pgbarrier.Token{a, b}, []pgbarrier.Status{status, pgbarrier.Pending}, ByCheck)
 		if !ended(subA) || !errors.Is(subA.Err(), status.Err(a)) && subA.Err().Error() != status.Err(a).Error() {
 			t.Errorf("%v: ended %v, %v", status, ended(subA), subA.Err())
 		}
@@ -62,7 +62,7 @@ func TestAWaitForManyTokensEndsWithTheLastCommitOrTheFirstAbort(t *testing.T) {
 	s := newWaitSet(nil)
 	sub := s.subscribe([]pgbarrier.Token{a, b, c})
 	s.announce(b)
-	s.judged([]pgbarrier.Token{a}, []pgbarrier.Status{pgbarrier.Committed})
+	s.judged([]pgbarrier.Token{a}, []pgbarrier.Status{pgbarrier.Committed}, ByCheck)
 	if ended(sub) {
 		t.Error("ended while a token is pending")
 	}
@@ -74,7 +74,7 @@ func TestAWaitForManyTokensEndsWithTheLastCommitOrTheFirstAbort(t *testing.T) {
 
 	s = newWaitSet(nil)
 	sub = s.subscribe([]pgbarrier.Token{a, b, c})
-	s.judged([]pgbarrier.Token{b}, []pgbarrier.Status{pgbarrier.Aborted})
+	s.judged([]pgbarrier.Token{b}, []pgbarrier.Status{pgbarrier.Aborted}, ByCheck)
 	var tokenErr *pgbarrier.TokenError
 	if !ended(sub) || !errors.As(sub.Err(), &tokenErr) || tokenErr.Token != b {
 		t.Errorf("one has aborted: ended %v, %v", ended(sub), sub.Err())
@@ -147,7 +147,7 @@ func TestACheckAsksForWhatIsNewAndForWhatHasEnded(t *testing.T) {
 	running, gone := token(t, 5), token(t, 150)
 	s.subscribe([]pgbarrier.Token{running})
 	s.subscribe([]pgbarrier.Token{gone})
-	if got := s.toCheck(1, few); len(got) != 2 {
+	if got, _ := s.toCheck(1, few); len(got) != 2 {
 		t.Errorf("first check asks for %d, want both", len(got))
 	}
 	snapshot, err := pgbarrier.ParseSnapshot("5:200:5")
@@ -159,17 +159,17 @@ func TestACheckAsksForWhatIsNewAndForWhatHasEnded(t *testing.T) {
 	}
 	fresh := token(t, 5)
 	s.subscribe([]pgbarrier.Token{fresh})
-	if got := s.toCheck(2, few); len(got) != 1 || got[0] != fresh {
+	if got, _ := s.toCheck(2, few); len(got) != 1 || got[0] != fresh {
 		t.Errorf("second check asks for %v, want the fresh one", got)
 	}
 	if got := s.notRunning(2, snapshot); len(got) != 1 || got[0] != gone {
 		t.Errorf("second check goes on with %v, want the ended one", got)
 	}
 	s.recheck(false)
-	if got := s.toCheck(3, few); len(got) != 3 {
+	if got, _ := s.toCheck(3, few); len(got) != 3 {
 		t.Errorf("after a reconnect asks for %d, want all", len(got))
 	}
-	if got := s.toCheck(4, 3); len(got) != 3 {
+	if got, _ := s.toCheck(4, 3); len(got) != 3 {
 		t.Errorf("with few pending asks for %d, want all", len(got))
 	}
 }
@@ -243,12 +243,12 @@ func TestManyWaitsFromManyGoroutines(t *testing.T) {
 				return
 			default:
 			}
-			asked := s.toCheck(n, 10)
+			asked, _ := s.toCheck(n, 10)
 			for _, tok := range asked {
 				if outcome[tok] == pgbarrier.Committed && rand.IntN(2) == 0 {
 					s.announce(tok)
 				} else {
-					s.judged([]pgbarrier.Token{tok}, []pgbarrier.Status{outcome[tok]})
+					s.judged([]pgbarrier.Token{tok}, []pgbarrier.Status{outcome[tok]}, ByCheck)
 				}
 			}
 			if rand.IntN(20) == 0 {

@@ -16,7 +16,7 @@
 -- Nothing is granted to PUBLIC. What applications need:
 --   GRANT USAGE ON SCHEMA pgbarrier TO producer, worker;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.create(boolean) TO producer;
---   GRANT EXECUTE ON FUNCTION pgbarrier.version(), pgbarrier.check(text[]) TO worker;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.version(), pgbarrier.check(text[]), pgbarrier.watch(text[], xid8[], integer, integer) TO worker;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.visible(text[]) TO whoever reads from a standby;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.purge(interval, integer) TO whoever purges;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.status(text) TO whoever asks from SQL;
@@ -339,6 +339,45 @@ BEGIN
 		RETURN false;
 	EXCEPTION WHEN invalid_parameter_value THEN
 		RETURN true;
+	END
+	$fn$;
+
+	-- watch is check for tokens that a check has found pending: it answers as soon as one of their
+	-- transactions has ended, or else after patience_ms. A look at the snapshot every pause_ms costs a
+	-- fraction of a check, and no round trip. xids are the tokens' in their order, and of whatever else is watched; what
+	-- the answer's snapshot shows as ended of those is for check to judge. The more sessions there are,
+	-- the longer is the pause, so that any number of listeners costs less than half a CPU with it.
+	CREATE OR REPLACE FUNCTION pgbarrier.watch(tokens text[], xids xid8[], patience_ms integer, pause_ms integer,
+		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET jit = off SET plan_cache_mode = force_generic_plan -- as in check
+	AS $fn$
+	DECLARE
+		until timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
+		pause float8 := greatest(pause_ms, (SELECT count(*) FROM pg_stat_get_backend_idset()) / 32) / 1000.0;
+		now   text;
+		ended integer[] := '{}';
+		other boolean;
+	BEGIN
+		LOOP
+			now := pg_current_snapshot()::text;
+			IF now IS DISTINCT FROM snapshot THEN -- somebody has ended, or begun
+				snapshot := now;
+				SELECT coalesce(array_agg(u.ord::integer ORDER BY u.ord) FILTER (WHERE u.ord <= cardinality(tokens)), '{}'), count(*) > 0
+				INTO ended, other
+				FROM unnest(xids) WITH ORDINALITY u(xid, ord) WHERE pg_visible_in_snapshot(u.xid, now::pg_snapshot);
+				EXIT WHEN other;
+			END IF;
+			EXIT WHEN clock_timestamp() >= until;
+			PERFORM pg_sleep(pause);
+		END LOOP;
+		-- Also with no token: to tell a standby.
+		SELECT c.version, c.origin, c.snapshot, string_agg(coalesce(substr(c.outcomes, array_position(ended, i), 1), 'P'), '' ORDER BY i) FILTER (WHERE i > 0)
+		INTO version, origin, snapshot, outcomes
+		FROM pgbarrier.check(ARRAY(SELECT tokens[e] FROM unnest(ended) WITH ORDINALITY u(e, ord) ORDER BY ord)) c
+		LEFT JOIN generate_series(1, cardinality(tokens)) i ON true
+		GROUP BY c.version, c.origin, c.snapshot, c.outcomes;
+		outcomes := coalesce(outcomes, '');
 	END
 	$fn$;
 
