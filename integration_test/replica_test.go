@@ -117,7 +117,7 @@ func TestAStandbyJudgesEveryKindOfToken(t *testing.T) {
 	text := good.String()
 	id, origin := good.ID.String(), text[len(text)-8:]
 	texts := []string{"", "pgb1", text + " ", " " + text, text + "\n", text[:len(text)-1], text + "0", strings.ToUpper(text),
-		strings.Replace(text, "pgb1", "pgb2", 1), strings.Replace(text, "-7", "-4", 1), strings.Replace(text, "-", "a", 1),
+		strings.Replace(text, "pgb1", "pgb2", 1), text[:19] + "4" + text[20:], strings.Replace(text, "-", "a", 1),
 		"pgb1." + id + ".0." + origin, "pgb1." + id + ".1." + origin, "pgb1." + id + ".4294967298." + origin,
 		"pgb1." + id + ".03." + origin, "pgb1." + id + ".-3." + origin, "pgb1." + id + ".." + origin, "pgb1." + id + ".3x." + origin,
 		"pgb1." + id + ".99999999999999999999." + origin, "pgb1." + id + ".3.4." + origin,
