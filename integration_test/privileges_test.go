@@ -99,6 +99,10 @@ var jobs = map[string]func(ctx context.Context, db *pgxpool.Pool, token pgbarrie
 		_, err := pgbarrier.Check(ctx, db, token)
 		return err
 	},
+	"watch": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
+		_, err := pgbarrier.Watch(ctx, db, []pgbarrier.Token{token}, nil, time.Millisecond, time.Millisecond)
+		return err
+	},
 	"look at the schema": func(ctx context.Context, db *pgxpool.Pool, _ pgbarrier.Token) error {
 		return pgbarrier.CheckSchema(ctx, db)
 	},
@@ -140,7 +144,7 @@ var forbidden = []string{
 func TestARoleCanDoItsJobAndNothingElse(t *testing.T) {
 	for who, can := range map[string][]string{
 		"producer":                     {"create"},
-		"worker":                       {"check", "look at the schema"},
+		"worker":                       {"check", "watch", "look at the schema"},
 		"whoever purges":               {"purge"},
 		"whoever asks from SQL":        {"status"},
 		"whoever reads from a standby": {"await a replica"},

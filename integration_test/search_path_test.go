@@ -72,6 +72,9 @@ func TestACallersSearchPathDoesNotReachIntoTheFunctions(t *testing.T) {
 	}
 	tx = begin(t, attacker, repeatableRead) // judged as on a standby
 	for _, db := range []pgbarrier.DB{tx, attacker} {
+		if _, err := pgbarrier.Watch(t.Context(), db, []pgbarrier.Token{token}, nil, time.Millisecond, time.Millisecond); err != nil {
+			t.Errorf("Watch: %v", err)
+		}
 		if err := pgbarrier.AwaitReplica(t.Context(), db, token); err != nil {
 			t.Error(err)
 		}

@@ -344,7 +344,7 @@ BEGIN
 	$fn$;
 
 	-- watch is check for tokens that a check has found pending: it answers as soon as one of their
-	-- transactions has ended, or else after patience_ms. A look at the snapshot every pause_ms costs a
+	-- transactions has ended, or else after patience_ms (up to 50 ms if looks are rare). A look at the snapshot every pause_ms costs a
 	-- fraction of a check, and no round trip. xids are the tokens' in their order, and of whatever else is watched; what
 	-- the answer's snapshot shows as ended of those is for check to judge. The more sessions there are,
 	-- the longer is the pause, so that any number of listeners costs less than half a CPU with it.
@@ -354,8 +354,9 @@ BEGIN
 	SET jit = off SET plan_cache_mode = force_generic_plan -- as in check
 	AS $fn$
 	DECLARE
-		until timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
 		pause float8 := greatest(pause_ms, (SELECT count(*) FROM pg_stat_get_backend_idset()) / 32) / 1000.0;
+		-- At least four looks: to ask anew costs more than one.
+		until timestamptz := clock_timestamp() + greatest(patience_ms / 1000.0, least(4 * pause, 0.05)) * interval '1 s';
 		now   text;
 		ended integer[] := '{}';
 		other boolean;
