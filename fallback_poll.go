@@ -71,7 +71,7 @@ func Watch(ctx context.Context, db DB, tokens []Token, xids []uint64, patience, 
 	for _, xid := range xids {
 		all = append(all, strconv.FormatUint(xid, 10))
 	}
-	return ask(ctx, db, "watch", "SELECT version, origin, snapshot, outcomes FROM pgbarrier.watch($1, $2::text[]::xid8[], $3, $4)", tokens,
+	return ask(ctx, db, "watch", "SELECT version, origin, snapshot, outcomes FROM pgbarrier.watch($1, $2::pg_catalog.text[]::pg_catalog.xid8[], $3, $4)", tokens,
 		[]any{all, max(1, patience.Milliseconds()), max(1, pause.Milliseconds())})
 }
 

@@ -9,11 +9,12 @@ import (
 	"github.com/pgbarrier/pgbarrier"
 )
 
-// endings subscribes to n tokens of running transactions, lets them grow old, aborts the first, and returns how long that
-// wait lasted then and what ended it.
-func endings(t *testing.T, m *model, config Config, n int, age time.Duration) (late time.Duration, by How) {
+// endings subscribes to n tokens of running transactions, lets them grow old, aborts the first, and
+// returns how long that wait lasted then and what ended it.
+func endings(t *testing.T, m *model, config Config, n int, age time.Duration) (time.Duration, How) {
 	t.Helper()
-	config.Trace.Resolved = func(r Resolved) { by = r.By }
+	ends := make(chan How, 2*n)
+	config.Trace.Resolved = func(r Resolved) { ends <- r.By }
 	waits, _ := start(t, m, config)
 	var tokens []pgbarrier.Token
 	var subs []*Subscription
@@ -31,7 +32,8 @@ func endings(t *testing.T, m *model, config Config, n int, age time.Duration) (l
 	if !errors.Is(subs[0].Err(), pgbarrier.ErrAborted) {
 		t.Error(subs[0].Err())
 	}
-	return time.Since(aborted), by
+	late := time.Since(aborted)
+	return late, <-ends
 }
 
 func TestTheWatchSeesAnAbortAtItsNextLook(t *testing.T) {
