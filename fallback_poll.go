@@ -177,15 +177,26 @@ func (p Poller) wait(ctx context.Context, db DB, ask judge, tokens []Token) erro
 	defer pause.Stop()
 	<-pause.C
 	var outage error
+	pending := tokens
 	for {
-		statuses, err := inBatches(ctx, db, ask, tokens)
+		asked := len(pending)
+		statuses, err := inBatches(ctx, db, ask, pending)
 		switch {
 		case ctx.Err() != nil:
 			return ctxError(ctx, outage)
 		case err == nil:
 			outage = nil
-			if tokens, err = stillPending(tokens, statuses); err != nil || len(tokens) == 0 {
+			pending, err = stillPending(pending, statuses)
+			switch {
+			case err != nil:
 				return err
+			case len(pending) == 0 && asked == len(tokens):
+				return nil
+			case len(pending) == 0:
+				// The others were found by earlier checks, and a crash since then may have undone a commit
+				// that was visible and not yet durable.
+				pending = tokens
+				continue
 			}
 		case !IsOutage(err) || isBroken(db):
 			return err

@@ -44,7 +44,11 @@ var (
 	neverAssigned = breakage{"a transaction id in the future counts as pending", schema,
 		"RETURN true;", "RETURN false;", "TestAfterACrashALostBarrierIsAbortedAlsoWhenItsXIDIsUsedAgain"}
 	rememberUnwatched = breakage{"commits are remembered though nothing would tell of a crash", "listener/waits.go",
-		"if outcome != nil || !s.unheard && (by == ByAnnouncement || by == ByCheck && !s.forgot) {", "if outcome != nil || s.waiting >= 0 {", "TestAnAsynchronousCommitThatWasSeenAndLostIsAbortedWhenWaitedForAgain"}
+		"if outcome != nil || !s.unheard && epoch == s.epoch {", "if outcome != nil || s.waiting >= 0 {", "TestAnAsynchronousCommitThatWasSeenAndLostIsAbortedWhenWaitedForAgain"}
+	sumUp = breakage{"a wait for several adds up commits from before and after a crash", "listener/waits.go",
+		"if sub.epoch == 0 {", "if sub.missing > 0 {", "TestAWaitForSeveralForgetsACommitThatACrashTook"}
+	sumUpPolls = breakage{"a poll for several adds up commits from before and after a crash", "fallback_poll.go",
+		"case len(pending) == 0 && asked == len(tokens):", "case len(pending) == 0 && asked > 0:", "TestAWaitForSeveralForgetsACommitThatACrashTook"}
 	keepSilent = breakage{"a session that went silent is kept", "listener/receiver.go",
 		"return connected, errSilent", "continue", "TestAHalfOpenConnectionIsNoticedAndReplaced"}
 	waitForTurn = breakage{"a pulse waits for the check before it", "listener/conn.go",

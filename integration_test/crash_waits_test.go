@@ -1,8 +1,10 @@
 package integration_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -120,6 +122,44 @@ func TestAnAsynchronousCommitThatWasSeenAndLostIsAbortedWhenWaitedForAgain(t *te
 		for _, token := range tokens {
 			wait(t, l, pgbarrier.ErrAborted, token)
 		}
+	}
+}
+
+// A wait for two, of which one had committed, and been found, when a crash undid it: the other's commit
+// does not end it with nil.
+func TestAWaitForSeveralForgetsACommitThatACrashTook(t *testing.T) {
+	t.Parallel()
+	s, pool := crashable(t)
+	listeners := listenersOfEveryKind(t, s.URL())
+	prepared := prepare(t, pool, "p") // flushes, so it comes first
+	tx := begin(t, pool)
+	execute(t, tx, "SET LOCAL synchronous_commit = off")
+	taken := create(t, tx)
+	var subs []*listener.Subscription
+	for _, l := range listeners {
+		subs = append(subs, pending(t, l, taken, prepared))
+	}
+	commit(t, tx)
+	for _, l := range listeners {
+		wait(t, l, nil, taken)
+	}
+	poll := make(chan error, 1)
+	go func() {
+		poll <- pgbarrier.Poller{MaxDelay: 20 * time.Millisecond}.Wait(t.Context(), pool, taken, prepared)
+	}()
+	eventually(t, "the poll has asked", func() bool {
+		return query[bool](t, pool, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%pgbarrier.check%' AND state = 'idle' AND application_name <> 'pgbarrier')")
+	})
+	crash(t, s)
+	restart(t, s, pool)
+	want(t, pool, pgbarrier.Aborted, taken)
+	want(t, pool, pgbarrier.Pending, prepared)
+	execute(t, pool, "COMMIT PREPARED 'p'")
+	for _, sub := range subs {
+		wantEnd(t, sub, pgbarrier.ErrAborted)
+	}
+	if err := <-poll; !errors.Is(err, pgbarrier.ErrAborted) {
+		t.Errorf("the poll ended with %v", err)
 	}
 }
 

@@ -56,12 +56,12 @@ func wait(t testing.TB, l *listener.Listener, expected error, tokens ...pgbarrie
 }
 
 // pending begins a wait and returns once a check has found it pending.
-func pending(t testing.TB, l *listener.Listener, token pgbarrier.Token) *listener.Subscription {
+func pending(t testing.TB, l *listener.Listener, tokens ...pgbarrier.Token) *listener.Subscription {
 	t.Helper()
 	before := l.Stats().Checks
-	sub := l.Subscribe(token)
+	sub := l.Subscribe(tokens...)
 	t.Cleanup(sub.Close)
-	eventually(t, "a check asked for the token", func() bool { return l.Stats().Checks > before+1 })
+	eventually(t, "a check asked for the tokens", func() bool { return l.Stats().Checks > before+1 })
 	if err := sub.Err(); err != listener.ErrPending {
 		t.Fatalf("the wait ended with %v, want it pending", err)
 	}

@@ -17,7 +17,7 @@ func (s *waitSet) toCheck(n uint64, few int) (tokens []pgbarrier.Token, enough b
 	defer s.mu.Unlock()
 	enough = !s.checkAll && !s.seenEnded && s.fresh.size > 0 && time.Now().Before(s.watched)
 	all := s.checkAll || len(s.pending) <= few && !enough
-	s.checkAll, s.forgot, s.seenEnded = false, false, false
+	s.checkAll, s.seenEnded, s.asked.check = false, false, s.epoch
 	tokens = make([]pgbarrier.Token, 0, s.fresh.size)
 	for b := range s.fresh.all {
 		b.asked = n
@@ -63,33 +63,41 @@ func (s *waitSet) notRunning(n uint64, snapshot pgbarrier.Snapshot) []pgbarrier.
 	return tokens
 }
 
-// recheck makes the next check ask for everything. forget: outcomes that were heard may not be true
-// any more, see recent.forget.
-func (s *waitSet) recheck(forget bool) {
+// recheck makes the next check ask for everything, after something that a crash may have caused.
+func (s *waitSet) recheck() {
 	s.mu.Lock()
 	s.checkAll = true
-	if forget {
-		s.forget()
-	}
+	s.doubt()
 	s.mu.Unlock()
 	signal(s.wake)
 }
 
-// forget: see recent.forget. Nor is what the check under way will find remembered. The caller holds mu.
-func (s *waitSet) forget() {
+// doubt begins an epoch: the server may have crashed, and a commit that was visible but not yet durable is
+// gone then. What was found before is not remembered, nor put together with what is found from now on.
+// The caller holds mu.
+func (s *waitSet) doubt() {
+	s.epoch++
 	s.recent.forget()
-	s.forgot = true
 }
 
-// hearing tells whether there is a session that would end if the server crashed. Without one nothing
-// would make recent forget a commit that a crash took, and so commits are not remembered. Nor is
-// anything watched.
+// hearing tells whether there is a session that would end if the server crashed. Without one a crash may
+// pass unnoticed, between two checks through a pooler: commits are not remembered, and each check is an
+// epoch. Nor is anything watched.
 func (s *waitSet) hearing(heard bool) {
 	s.mu.Lock()
 	s.unheard = !heard
-	s.forget()
+	s.doubt()
 	s.mu.Unlock()
 	signal(s.watch)
+}
+
+// checked is called after a check, when its answers have been taken.
+func (s *waitSet) checked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unheard {
+		s.epoch++
+	}
 }
 
 // toWatch returns the tokens to watch if there are few, otherwise the transactions, and since when the
@@ -100,6 +108,7 @@ func (s *waitSet) toWatch(few, most int) (tokens []pgbarrier.Token, xids []uint6
 	if s.unheard || len(s.running) == 0 || len(s.running) > most {
 		return nil, nil, time.Time{}
 	}
+	s.asked.watch = s.epoch
 	for xid, tx := range s.running {
 		if tx.newest.After(youngest) {
 			youngest = tx.newest

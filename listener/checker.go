@@ -67,6 +67,7 @@ func (c *checker) check(ctx context.Context) {
 			_, err = c.ask(ctx, ended, &report)
 		}
 	}
+	c.waits.checked()
 	c.ended = time.Now()
 	if ctx.Err() != nil {
 		return
@@ -103,7 +104,7 @@ func (c *checker) note(err error) {
 			c.log.Warn("pgbarrier: checks fail, waits go on until they succeed again", "error", err)
 		}
 		// What this check asked for has not been answered, and the server may have been restarted.
-		c.waits.recheck(true)
+		c.waits.recheck()
 		return
 	}
 	if c.failures > 0 {

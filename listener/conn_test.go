@@ -92,7 +92,7 @@ func TestAnAnswerFromBeforeALossEndsItsWaitsAndIsNotRemembered(t *testing.T) {
 	a := token(t, 7)
 	sub := s.subscribe([]pgbarrier.Token{a})
 	asked, _ := s.toCheck(1, 0)
-	s.recheck(true)
+	s.recheck()
 	s.judged(asked, []pgbarrier.Status{pgbarrier.Committed}, ByCheck)
 	if !ended(sub) || sub.Err() != nil {
 		t.Errorf("ended %v, %v", ended(sub), sub.Err())

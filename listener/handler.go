@@ -27,6 +27,6 @@ func (l *Listener) HandleNotification(_ context.Context, n *pgconn.Notification,
 // loop's connection stands for the server: commits are remembered until the next. conn is not used.
 func (l *Listener) HandleBacklog(context.Context, string, *pgx.Conn) error {
 	l.waits.hearing(true)
-	l.waits.recheck(true)
+	l.waits.recheck()
 	return nil
 }

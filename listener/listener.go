@@ -44,7 +44,7 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 	dial := dialer{config: pool.Config()}
 	listen := dialer{config: dial.config, direct: direct}
 	waits := newWaitSet(config.Trace.Resolved)
-	lost := func() { waits.recheck(true) }
+	lost := func() { waits.recheck() }
 	waits.hearing(false) // nothing does yet
 	return &Listener{
 		config: config,

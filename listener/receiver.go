@@ -68,7 +68,7 @@ func (r *receiver) run(ctx context.Context) {
 		// something too.
 		r.waits.hearing(false)
 		if !connected.IsZero() {
-			r.waits.recheck(false)
+			r.waits.recheck()
 			if time.Since(connected) >= healthySpell {
 				delay = minReconnect
 			}
@@ -161,7 +161,7 @@ func (r *receiver) receive(ctx context.Context, s session, d time.Duration, puls
 func (r *receiver) found() {
 	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
 	r.waits.hearing(true)
-	r.waits.recheck(false)
+	r.waits.recheck()
 	r.status.connected()
 	r.once.Do(r.ready)
 	r.log.Info("pgbarrier: listening")

@@ -12,6 +12,7 @@ import (
 // invariants is what the simulation remembers to judge the listener by.
 type invariants struct {
 	contact   int       // the last life of the database that has answered
+	life      int       // the last that the listener knew of, one step ago
 	trouble   time.Time // until when statements were, or will be, slower than latency allows or fail
 	heardAt   time.Time // last announcement that reached the listener
 	check     uint64    // number of the last check
@@ -29,12 +30,14 @@ type judged struct {
 	since    time.Time // when the first of them began
 	joined   time.Time // when the last did
 	asked    bool      // by a check since then
+	among    bool      // others: a wait for several may ask for it again, to be told of all at once
 	askedIn  uint64    // number of the last check that asked
 	decided  time.Time // since when a check would have found its outcome; zero: not yet
 	base     time.Time // from when deadline was computed
 	deadline time.Time
-	first    error // the last outcome that a wait was given
-	known    bool  // first was set
+	last     error // the last outcome that a wait was given
+	lastIn   int   // the life of the database in which it was
+	known    bool  // last was set
 }
 
 // slack bounds a check in which nothing is wrong: two statements, each behind a pulse's.
@@ -106,6 +109,7 @@ func (s *simulation) sweep() {
 			}
 		}
 	}
+	s.life = s.server.knownLife()
 	if ended {
 		s.live = slices.DeleteFunc(s.live, (*simWait).ended)
 	}
@@ -138,10 +142,10 @@ func (s *simulation) judgeEnd(w *simWait) {
 			if !b.seen {
 				s.fail("outcome: wait %d was told that barrier %d of %d has committed, which was never visible", w.number, b.number, b.token.XID)
 			}
-			if b.lostIn > 0 && w.known > b.lostIn {
-				s.fail("memory: wait %d was told that barrier %d has committed, which was known to be lost in a crash when it began", w.number, b.number)
+			if b.lostIn > 0 && s.life > b.lostIn {
+				s.fail("memory: wait %d was told that barrier %d has committed, which was known to be lost in a crash", w.number, b.number)
 			}
-			s.same(b, nil)
+			s.same(w, b, nil)
 		}
 	case errors.As(err, &outcome):
 		if len(w.barriers) == 1 { // of several, which one is told depends on map order
@@ -156,7 +160,7 @@ func (s *simulation) judgeEnd(w *simWait) {
 		if !s.right(b, outcome.Err) {
 			s.fail("outcome: wait %d was told of barrier %d: %v, which is not so", w.number, b.number, err)
 		}
-		s.same(b, outcome.Err)
+		s.same(w, b, outcome.Err)
 	case w.canceled && (errors.Is(err, context.Canceled) || errors.Is(err, pgbarrier.ErrClosed)):
 	case s.stopped && errors.Is(err, pgbarrier.ErrClosed):
 	default:
@@ -178,17 +182,20 @@ func (s *simulation) right(b *simBarrier, err error) bool {
 	return false
 }
 
-// same: a later wait gets the same outcome, unless a crash or a purge came in between. A wait for several
-// may have known of the commit before the purge, and end after another was told that it expired.
-func (s *simulation) same(b *simBarrier, err error) {
-	if b.known && b.first != err {
-		lost := b.first == nil && b.lostIn > 0
-		earlier := b.first == pgbarrier.ErrExpired && err == nil
-		if !lost && !earlier && err != pgbarrier.ErrExpired {
-			s.fail("same outcome: barrier %d was %v, and is now %v", b.number, b.first, err)
+// same: a later wait gets the same outcome, except that a crash undoes a commit which had been seen, and
+// that ErrExpired, which says that nothing is known, follows a purge. What follows ErrExpired: nil if a wait
+// for several knew of the commit before the purge, ErrAborted if a crash has taken the transaction since.
+func (s *simulation) same(w *simWait, b *simBarrier, err error) {
+	life := s.server.db.lives
+	if b.known && b.last != err {
+		lost := b.last == nil && b.lostIn > 0
+		earlier := b.last == pgbarrier.ErrExpired && err == nil && len(w.barriers) > 1
+		crashed := b.last == pgbarrier.ErrExpired && err == pgbarrier.ErrAborted && b.lastIn < life
+		if !lost && !earlier && !crashed && err != pgbarrier.ErrExpired {
+			s.fail("same outcome: barrier %d was %v, and is now %v", b.number, b.last, err)
 		}
 	}
-	b.known, b.first = true, err
+	b.known, b.last, b.lastIn = true, err, life
 }
 
 // leftBehind: a set without waits is empty.

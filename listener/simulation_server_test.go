@@ -90,7 +90,7 @@ func (s *simServer) query(c *simCall) simReply {
 	for {
 		r := s.box.ask(c)
 		if r.lost {
-			s.waits.recheck(true) // as New has it
+			s.waits.recheck() // as New has it
 		}
 		if !r.again {
 			return r

@@ -16,7 +16,6 @@ type simWait struct {
 	cancel   func()
 	canceled bool
 	begun    time.Time
-	known    int // the last life of the database that the listener knew of when the wait began
 }
 
 func (s *simulation) wait() {
@@ -44,7 +43,7 @@ func (s *simulation) wait() {
 
 func (s *simulation) subscribe(barriers []*simBarrier) {
 	s.last++
-	w := &simWait{number: s.last, barriers: barriers, begun: time.Now(), known: s.server.knownLife()}
+	w := &simWait{number: s.last, barriers: barriers, begun: time.Now()}
 	tokens := make([]pgbarrier.Token, len(barriers))
 	for i, b := range barriers {
 		tokens[i] = b.token
@@ -52,7 +51,7 @@ func (s *simulation) subscribe(barriers []*simBarrier) {
 		if b.live++; b.live == 1 {
 			b.since = w.begun
 		}
-		b.joined, b.asked = w.begun, false
+		b.joined, b.asked, b.among = w.begun, false, b.among || len(barriers) > 1
 	}
 	s.live = append(s.live, w)
 	s.log("wait; barriers, the first", w.number, uint64(len(barriers)), barriers[0].number)

@@ -21,7 +21,8 @@ type Subscription struct {
 	// Guarded by set.mu. err is written once before done is closed, and may be read without the
 	// lock after that.
 	err     error
-	missing int // tokens without an outcome
+	missing int    // tokens without an outcome
+	epoch   uint64 // in which all of the others were found, see waitSet.doubt; 0: not in one
 	seats   []seat
 	oneSeat [1]seat // seats of the usual wait, for one token
 }

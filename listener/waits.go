@@ -27,8 +27,9 @@ type waitSet struct {
 	running   map[uint64]*transaction // by xid
 	waiting   int                     // subscriptions that have not ended
 	recent    recent
+	epoch     uint64    // see doubt
+	asked     epochs    // in which the check and the watch under way began
 	unheard   bool      // see hearing
-	forgot    bool      // recent was, since the check under way began: its answer may be from before
 	checkAll  bool      // the next check asks for everything
 	seenEnded bool      // the watch has seen the end of a transaction that it did not ask for
 	watched   time.Time // until then the watch needs no help, see demand
@@ -36,6 +37,8 @@ type waitSet struct {
 	closed    error     // why no wait can begin any more
 	counts    waitCounts
 }
+
+type epochs struct{ check, watch uint64 }
 
 type waitCounts struct {
 	announcements, malformed                   uint64
@@ -62,6 +65,8 @@ func newWaitSet(resolved func(Resolved)) *waitSet {
 		wake:     make(chan struct{}, 1),
 		watch:    make(chan struct{}, 1),
 		resolved: resolved,
+		epoch:    1,
+		asked:    epochs{1, 1},
 		pending:  make(map[pgbarrier.Token]*barrier),
 		running:  make(map[uint64]*transaction),
 	}
@@ -92,18 +97,14 @@ func (s *waitSet) subscribe(tokens []pgbarrier.Token) *Subscription {
 			if s.resolved != nil {
 				reports = append(reports, Resolved{Token: t, Err: outcome, By: ByMemory})
 			}
-			s.settle(sub, outcome)
+			if len(tokens) > 1 { // confirm may need it
+				sub.seats[i] = seat{node: node[*Subscription]{element: sub}, barrier: &barrier{token: t}}
+			}
+			s.settle(sub, outcome, s.epoch)
 			continue
 		}
-		b := s.pending[t]
-		if b == nil {
-			b = &barrier{token: t, since: now}
-			b.place.element = b
-			s.pending[t] = b
-			s.fresh.push(&b.place)
-		}
-		sub.seats[i] = seat{node: node[*Subscription]{element: sub}, barrier: b}
-		b.waits.push(&sub.seats[i].node)
+		sub.seats[i].element = sub
+		s.join(&sub.seats[i], t, now)
 	}
 	toCheck := s.fresh.size > 0
 	s.mu.Unlock()
@@ -113,6 +114,19 @@ func (s *waitSet) subscribe(tokens []pgbarrier.Token) *Subscription {
 		signal(s.wake)
 	}
 	return sub
+}
+
+// join takes the seat among those who wait for t. The caller holds mu, and signals wake.
+func (s *waitSet) join(place *seat, t pgbarrier.Token, now time.Time) {
+	b := s.pending[t]
+	if b == nil {
+		b = &barrier{token: t, since: now}
+		b.place.element = b
+		s.pending[t] = b
+		s.fresh.push(&b.place)
+	}
+	place.barrier = b
+	b.waits.push(&place.node)
 }
 
 // hear takes the payload of a notification on Channel. Anybody who can connect can send there: only
@@ -146,10 +160,16 @@ func (s *waitSet) announce(t pgbarrier.Token) {
 }
 
 // judged ends the waits whose outcome a check or a watch has found, and returns how many tokens that were.
+// What a watch has found is dropped if it is in doubt: a check that has been asked for knows better, and may
+// have told other waits already.
 func (s *waitSet) judged(tokens []pgbarrier.Token, statuses []pgbarrier.Status, by How) int {
 	var reports []Resolved
 	found := 0
 	s.mu.Lock()
+	if by == ByWatch && s.asked.watch != s.epoch {
+		s.mu.Unlock()
+		return 0
+	}
 	for i, status := range statuses {
 		if status != pgbarrier.Pending {
 			found++
@@ -167,8 +187,11 @@ func (s *waitSet) judged(tokens []pgbarrier.Token, statuses []pgbarrier.Status, 
 
 // resolve gives a token its outcome. The caller holds mu, and reports after releasing it.
 func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Resolved) []Resolved {
-	// What a watch has found may be from before a crash that was noticed, and forgotten again, meanwhile.
-	if outcome != nil || !s.unheard && (by == ByAnnouncement || by == ByCheck && !s.forgot) {
+	epoch := s.epoch
+	if by == ByCheck {
+		epoch = s.asked.check
+	}
+	if outcome != nil || !s.unheard && epoch == s.epoch {
 		s.recent.remember(t, outcome)
 	}
 	b := s.pending[t]
@@ -179,7 +202,7 @@ func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Re
 	for b.waits.first != nil {
 		place := b.waits.first
 		place.leave()
-		s.settle(place.element, outcome)
+		s.settle(place.element, outcome, epoch)
 	}
 	switch by {
 	case ByCheck:
@@ -201,14 +224,39 @@ func (s *waitSet) report(reports []Resolved) {
 	}
 }
 
-// settle takes one token's outcome into account. The caller holds mu.
-func (s *waitSet) settle(sub *Subscription, outcome error) {
-	if sub.ended() {
+// settle takes one token's outcome into account, which was found in the epoch. A wait for several ends
+// committed if all were found in the same one. The caller holds mu.
+func (s *waitSet) settle(sub *Subscription, outcome error, epoch uint64) {
+	switch {
+	case sub.ended():
+		return
+	case outcome != nil:
+		s.end(sub, outcome)
+		return
+	case sub.missing == len(sub.seats):
+		sub.epoch = epoch
+	case sub.epoch != epoch:
+		sub.epoch = 0
+	}
+	if sub.missing--; sub.missing > 0 {
 		return
 	}
-	if sub.missing--; outcome != nil || sub.missing == 0 {
-		s.end(sub, outcome)
+	if sub.epoch == 0 {
+		s.confirm(sub)
+		return
 	}
+	s.end(sub, nil)
+}
+
+// confirm asks for all tokens of a wait anew, which a check answers by one snapshot, or several with no
+// doubt between. The caller holds mu.
+func (s *waitSet) confirm(sub *Subscription) {
+	now := time.Now()
+	sub.missing = len(sub.seats)
+	for i := range sub.seats {
+		s.join(&sub.seats[i], sub.seats[i].barrier.token, now)
+	}
+	signal(s.wake)
 }
 
 // end closes sub.Done and leaves nothing of sub behind. The caller holds mu.

@@ -118,7 +118,7 @@ func TestWhatWasAnnouncedBeforeTheWaitEndsItAtOnce(t *testing.T) {
 	assertEmpty(t, s)
 
 	// A crash may have undone what was heard.
-	s.recheck(true)
+	s.recheck()
 	sub := s.subscribe([]pgbarrier.Token{a})
 	if ended(sub) {
 		t.Error("believed what was heard before the connection was lost")
@@ -165,7 +165,7 @@ func TestACheckAsksForWhatIsNewAndForWhatHasEnded(t *testing.T) {
 	if got := s.notRunning(2, snapshot); len(got) != 1 || got[0] != gone {
 		t.Errorf("second check goes on with %v, want the ended one", got)
 	}
-	s.recheck(false)
+	s.recheck()
 	if got, _ := s.toCheck(3, few); len(got) != 3 {
 		t.Errorf("after a reconnect asks for %d, want all", len(got))
 	}
@@ -252,7 +252,7 @@ func TestManyWaitsFromManyGoroutines(t *testing.T) {
 				}
 			}
 			if rand.IntN(20) == 0 {
-				s.recheck(true)
+				s.recheck()
 			}
 		}
 	})
