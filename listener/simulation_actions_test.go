@@ -24,6 +24,9 @@ func (s *simulation) act() {
 	default:
 		gap = s.within(30 * time.Second)
 	}
+	if s.watches && gap > 100*time.Millisecond && s.chance(0.9) {
+		gap /= 20 // a watch has much to do in a long one
+	}
 	s.after(gap, "", s.act)
 }
 
@@ -57,9 +60,13 @@ func (s *simulation) choose() {
 		s.log("sessions break")
 		s.server.breakSessions()
 	case p < 84:
-		if s.server.conn > 0 && s.server.busy == nil {
-			s.server.conn = -1
-			s.log("the query connection breaks")
+		conn := &s.server.checks
+		if s.chance(0.5) {
+			conn = &s.server.watches
+		}
+		if conn.life > 0 && conn.busy == nil {
+			conn.life = -1
+			s.log("a query connection breaks")
 		}
 	case p < 87:
 		for _, session := range s.server.sessions {

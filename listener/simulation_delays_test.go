@@ -33,9 +33,12 @@ func (s *simulation) judgeDelays() {
 func (s *simulation) setDeadline(b *simBarrier, now time.Time) {
 	base := latest(b.decided, b.joined, s.trouble)
 	if !base.Equal(b.base) {
-		calm := latest(b.since, s.heardAt)
+		calm, late := latest(b.since, s.heardAt), time.Duration(0)
+		if s.watches { // a check may have left it to a watch that did not see it, and answered nothing
+			calm, late = b.since, maxPatience+2*watchedDelay
+		}
 		b.base = base
-		b.deadline = base.Add(s.pause(base.Add(slack).Sub(calm)/ageShare) + 2*slack)
+		b.deadline = base.Add(late + s.pause(base.Add(slack).Sub(calm)/ageShare) + 2*slack)
 	}
 	if soon := now.Add(s.config.MinDelay + 2*slack); s.prompted && !now.Before(base) && soon.Before(b.deadline) {
 		b.deadline = soon
@@ -59,6 +62,9 @@ func latest(times ...time.Time) (last time.Time) {
 // called: checks keep their distance, are made for somebody, and ask only for what is new and what
 // may have ended.
 func (s *simulation) called(c *simCall) {
+	if c.kind == callWatch && c.attempt == 0 {
+		s.watchBegins(c)
+	}
 	if c.kind != callJudge || c.attempt > 0 {
 		return
 	}
@@ -108,7 +114,7 @@ func (s *simulation) called(c *simCall) {
 }
 
 // answered takes note of the answer that a statement of a check is about to get.
-func (s *simulation) answered(_ *simCall, r simReply) {
+func (s *simulation) answered(r simReply) {
 	s.answerAt = time.Now()
 	if r.err == nil {
 		s.failures, s.snapshot = 0, r.judgement.Snapshot

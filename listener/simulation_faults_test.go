@@ -11,9 +11,9 @@ func (s *simServer) lag() time.Duration { return 1 + s.within(latency-1) }
 // take decides the fate of a call that has just been made.
 func (s *simServer) take(c *simCall) {
 	switch c.kind {
-	case callJudge, callNotify:
-		if s.busy != nil && s.busy != c {
-			s.queue = append(s.queue, c)
+	case callJudge, callNotify, callWatch:
+		if c.conn.busy != nil && c.conn.busy != c {
+			c.conn.queue = append(c.conn.queue, c)
 			return
 		}
 		s.run(c)
@@ -51,23 +51,23 @@ func (s *simServer) refusal() time.Duration {
 	return s.lag()
 }
 
-// run executes a statement on the query connection.
+// run executes a statement.
 func (s *simServer) run(c *simCall) {
-	s.busy, c.executed = c, false
+	c.conn.busy, c.answering = c, false
 	c.attempt++
 	attempt := c.attempt
-	c.reused = s.conn != 0
-	if c.reused && (!s.up || s.conn != s.db.lives) {
+	c.reused = c.conn.life != 0
+	if c.reused && (!s.up || c.conn.life != s.db.lives) {
 		s.after(s.lag(), "connection is closed", func() { s.breaks(c) })
 		return
 	}
 	if !s.up {
 		refusal := s.refusal()
-		s.troubled(refusal)
+		s.delays(c, refusal)
 		s.after(refusal, "statement refused", func() { s.answer(c, simReply{err: errRefused}) })
 		return
 	}
-	s.conn = s.db.lives
+	c.conn.life = s.db.lives
 	before, after := s.lag(), s.lag()
 	fate := "answers"
 	if s.chance(s.faulty) {
@@ -76,16 +76,16 @@ func (s *simServer) run(c *simCall) {
 			fate = "error"
 		case 1:
 			before += s.within(5 * time.Second)
-			s.troubled(before + after)
+			s.delays(c, before+after)
 		case 2:
 			after += s.within(5 * time.Second)
-			s.troubled(before + after)
+			s.delays(c, before+after)
 		case 3:
 			fate = "breaks"
 		case 4:
 			fate = "timeout"
 			after = queryTimeout - before
-			s.troubled(queryTimeout)
+			s.delays(c, queryTimeout)
 		}
 	}
 	s.after(before, "snapshot", func() {
@@ -97,26 +97,35 @@ func (s *simServer) run(c *simCall) {
 
 // execute is the moment of a statement's snapshot. A statement may run and its answer be lost.
 func (s *simServer) execute(c *simCall, after time.Duration, fate string) {
-	c.executed = true
-	life, attempt := s.db.lives, c.attempt
-	var r simReply
-	if c.kind == callJudge {
-		r.judgement = s.db.judge(c.tokens)
-	} else {
+	switch c.kind {
+	case callJudge:
+		s.finishes(c, simReply{judgement: s.db.judge(c.tokens)}, after, fate)
+	case callWatch:
+		s.beginWatch(c, func() { s.finishes(c, simReply{judgement: s.db.judge(c.tokens)}, after, fate) })
+	default:
 		for _, session := range s.sessions {
 			if session.pulse == c.channel {
 				s.send(session, c.channel, c.payload)
 			}
 		}
+		s.finishes(c, simReply{}, after, fate)
 	}
+}
+
+// finishes answers r after a while, unless fate has it otherwise.
+func (s *simServer) finishes(c *simCall, r simReply, after time.Duration, fate string) {
+	c.answering = true
+	life, attempt := s.db.lives, c.attempt
 	s.after(after, fate, func() {
 		switch {
 		case c.attempt != attempt: // a crash took it
 		case fate == "breaks":
 			s.breaks(c)
 		case fate == "timeout":
-			s.conn = 0
+			c.conn.life = 0
 			s.answer(c, simReply{err: errBroken, lost: true})
+		case fate == "error" && c.kind == callWatch && s.chance(0.2):
+			s.answer(c, simReply{err: errDenied})
 		case fate == "error":
 			s.answer(c, simReply{err: errRefused})
 		default:
@@ -128,9 +137,9 @@ func (s *simServer) execute(c *simCall, after time.Duration, fate string) {
 
 // breaks ends a call whose connection is gone: queryConn tries once more if it was not a new one.
 func (s *simServer) breaks(c *simCall) {
-	s.conn = 0
+	c.conn.life = 0
 	if c.reused {
-		s.troubled(0)
+		s.delays(c, 0)
 		s.forgets()
 		c.reply <- simReply{lost: true, again: true} // and c keeps its turn
 		return
@@ -139,17 +148,20 @@ func (s *simServer) breaks(c *simCall) {
 }
 
 func (s *simServer) answer(c *simCall, r simReply) {
-	s.busy = nil
+	c.conn.busy = nil
 	if r.lost {
 		s.forgets()
 	}
-	if c.kind == callJudge {
-		s.answered(c, r)
+	switch c.kind {
+	case callJudge:
+		s.answered(r)
+	case callWatch:
+		s.watched(c, r)
 	}
 	c.reply <- r
-	if len(s.queue) > 0 {
-		next := s.queue[0]
-		s.queue = s.queue[1:]
+	if len(c.conn.queue) > 0 {
+		next := c.conn.queue[0]
+		c.conn.queue = c.conn.queue[1:]
 		s.run(next)
 	}
 }
@@ -189,9 +201,12 @@ func (s *simServer) stop(crash bool) {
 	}
 	s.db.restart(crash)
 	s.breakSessions()
-	if c := s.busy; c != nil && s.conn == s.db.lives-1 && (!c.executed || s.chance(0.5)) {
-		c.attempt++
-		s.after(s.lag(), "connection reset", func() { s.breaks(c) })
+	s.watching = nil
+	for _, conn := range []*simConn{&s.checks, &s.watches} {
+		if c := conn.busy; c != nil && conn.life == s.db.lives-1 && (!c.answering || s.chance(0.5)) {
+			c.attempt++
+			s.after(s.lag(), "connection reset", func() { s.breaks(c) })
+		}
 	}
 }
 
@@ -219,4 +234,4 @@ func (s *simServer) knownLife() int {
 	return s.contact
 }
 
-func (k callKind) String() string { return [...]string{"judge", "notify", "listen", "ping"}[k] }
+func (k callKind) String() string { return [...]string{"judge", "notify", "watch", "listen", "ping"}[k] }

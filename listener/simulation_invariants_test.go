@@ -22,6 +22,7 @@ type invariants struct {
 	snapshot  pgbarrier.Snapshot
 	connected int  // sessions found and lost so far
 	prompted  bool // in this step the next check became due at once
+	watchInvariants
 }
 
 // judged is what invariants need to know of a barrier.
@@ -46,6 +47,13 @@ const slack = 2 * (2*latency + 2*latency)
 func (s *simulation) troubled(d time.Duration) {
 	if until := time.Now().Add(d); until.After(s.trouble) {
 		s.trouble = until
+	}
+}
+
+// delays: until then c is under way and others may have to wait for it. Nothing relies on the watch.
+func (s *simulation) delays(c *simCall, d time.Duration) {
+	if c.kind != callWatch {
+		s.troubled(d)
 	}
 }
 
@@ -82,17 +90,29 @@ func (s *simulation) hear() {
 		s.forgets()
 		s.log("session found or lost")
 	}
+	if s.watchSaw {
+		s.watchSaw, s.prompted = false, true
+	}
+	for _, t := range s.watchTold {
+		s.endsAtOnce(t, "the watch has answered")
+	}
+	s.watchTold = nil
 	for _, payload := range heard {
 		t, err := pgbarrier.ParseToken(payload)
 		if err != nil {
 			continue
 		}
 		s.log("heard announcement of", t.XID)
-		s.heardAt, s.prompted = time.Now(), true
-		for _, w := range s.live {
-			if len(w.barriers) == 1 && w.barriers[0].token == t && !w.ended() {
-				s.fail("at once: wait %d has not ended though its announcement was heard", w.number)
-			}
+		s.heardAt = time.Now()
+		s.prompted = s.prompted || !s.watches // the watch sees what it tells of
+		s.endsAtOnce(t, "its announcement was heard")
+	}
+}
+
+func (s *simulation) endsAtOnce(t pgbarrier.Token, why string) {
+	for _, w := range s.live {
+		if len(w.barriers) == 1 && w.barriers[0].token == t && !w.ended() {
+			s.fail("at once: wait %d has not ended though %s", w.number, why)
 		}
 	}
 }

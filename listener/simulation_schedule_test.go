@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,7 @@ type simulation struct {
 	steps     int
 	actions   int  // still to come
 	finishing bool // no more faults
+	watches   bool // the listener has a watcher
 	stopped   bool
 	begun     time.Time
 
@@ -53,6 +55,10 @@ func (s *simulation) run() {
 			pause: func(mean time.Duration) time.Duration { return mean/2 + time.Duration(jitter.Int64N(int64(mean))) },
 			ready: func() {}, status: s.checker.status, log: discard, trace: s.receiverTrace()}
 		s.tasks.Go(func() { r.run(ctx) })
+		if s.watches {
+			w := &watcher{waits: s.waits, watch: s.server.watch, pace: s.checker.pace, log: discard}
+			s.tasks.Go(func() { w.run(ctx) })
+		}
 	}
 	s.act()
 	for s.failure == "" && !s.over() {
@@ -99,6 +105,7 @@ func (s *simulation) step() {
 		s.log(e.name)
 	}
 	e.do()
+	s.server.look()
 	s.decide()
 }
 
@@ -124,7 +131,7 @@ func (s *simulation) takeCalls() {
 func (s *simulation) join() {
 	joined := make(chan struct{})
 	go func() { s.tasks.Wait(); close(joined) }()
-	for _, c := range append(s.server.queue, s.server.busy) {
+	for _, c := range slices.Concat(s.server.checks.queue, []*simCall{s.server.checks.busy, s.server.watches.busy}) {
 		if c != nil {
 			c.reply <- simReply{err: errStopped}
 		}

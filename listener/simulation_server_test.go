@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/pgbarrier/pgbarrier"
 )
 
@@ -20,9 +22,14 @@ type simServer struct {
 	lossy    float64 // share of notifications that are lost, or come twice
 	sessions []*simSession
 	newest   *simSession // the listener's last
+	checks   simConn     // and pulses
+	watches  simConn
+	watching *simWatch
+}
 
-	// The query connection, as queryConn keeps it: one statement at a time.
-	conn  int // the database's life in which it was opened; 0: none; -1: broken
+// A simConn is what a queryConn keeps: one statement at a time.
+type simConn struct {
+	life  int // the database's, in which it was opened; 0: none; -1: broken
 	busy  *simCall
 	queue []*simCall
 }
@@ -35,18 +42,21 @@ type callKind uint8
 const (
 	callJudge callKind = iota
 	callNotify
+	callWatch
 	callListen
 	callPing
 )
 
 type simCall struct {
 	kind             callKind
-	check            uint64 // callJudge: the check's number
+	conn             *simConn // or nil
+	check            uint64   // callJudge: the check's number
 	tokens           []pgbarrier.Token
+	watch            *simWatch // callWatch
 	channel, payload string
 	session          *simSession
 	reused           bool // it runs on a connection that was open
-	executed         bool
+	answering        bool // its snapshot has been taken
 	attempt          int
 	reply            chan simReply
 }
@@ -99,12 +109,17 @@ func (s *simServer) query(c *simCall) simReply {
 }
 
 func (s *simServer) judge(_ context.Context, tokens []pgbarrier.Token) (pgbarrier.Judgement, error) {
-	r := s.query(&simCall{kind: callJudge, check: s.checker.number, tokens: tokens})
+	r := s.query(&simCall{kind: callJudge, conn: &s.checks, check: s.checker.number, tokens: tokens})
 	return r.judgement, r.err
 }
 
 func (s *simServer) notify(_ context.Context, channel, payload string) error {
-	return s.query(&simCall{kind: callNotify, channel: channel, payload: payload}).err
+	return s.query(&simCall{kind: callNotify, conn: &s.checks, channel: channel, payload: payload}).err
+}
+
+func (s *simServer) watch(_ context.Context, tokens []pgbarrier.Token, xids []uint64, patience, pause time.Duration) (pgbarrier.Judgement, error) {
+	r := s.query(&simCall{kind: callWatch, conn: &s.watches, tokens: tokens, watch: newSimWatch(tokens, xids, patience, pause)})
+	return r.judgement, r.err
 }
 
 func (s *simServer) listen(_ context.Context, channels ...string) (session, error) {
@@ -128,7 +143,8 @@ type simSession struct {
 }
 
 var (
-	errRefused = errors.New("connection refused")
+	errRefused = &pgconn.PgError{Code: "57P03", Message: "the database system is starting up"}
+	errDenied  = &pgconn.PgError{Code: "42501", Message: "permission denied"}
 	errStopped = errors.New("the simulation is over")
 )
 

@@ -152,6 +152,7 @@ func newSimulation(seed uint64) *simulation {
 		MaxDelay:  []time.Duration{time.Second, time.Second, 100 * time.Millisecond}[rng.IntN(3)],
 		Heartbeat: []time.Duration{10 * time.Second, 2 * time.Second}[rng.IntN(2)],
 	}
+	s.watches = !s.config.PollOnly && s.chance(0.6)
 	s.server = &simServer{simulation: s, db: newSimDatabase(rng), up: true}
 	if s.chance(0.6) {
 		s.server.faulty, s.server.lossy = rng.Float64()/3, rng.Float64()/3
