@@ -21,7 +21,7 @@ func trustXID(test string) breakage {
 }
 
 var (
-	endPending = breakage{"a check ends waits that it found pending", "listener/waits.go",
+	endPending = breakage{"a check ends waits that it found pending", "listener/outcomes.go",
 		"if status != pgbarrier.Pending {", "if found >= 0 {", "TestAWaitEndsWithTheCommitAndTheUpdatesCanBeRead"}
 	abortAsCommit = breakage{"ended without a row counts as committed", schema,
 		abort, "WHEN t.id > now.purged_through THEN 'C'", "TestAWaitEndsAbortedWithWhateverAbortsTheTransaction"}
@@ -43,9 +43,9 @@ var (
 		"TestAWaitForAForgottenPreparedTransactionEndsWithItsContextAndIsRightLater"}
 	neverAssigned = breakage{"a transaction id in the future counts as pending", schema,
 		"RETURN true;", "RETURN false;", "TestAfterACrashALostBarrierIsAbortedAlsoWhenItsXIDIsUsedAgain"}
-	rememberUnwatched = breakage{"commits are remembered though nothing would tell of a crash", "listener/waits.go",
+	rememberUnwatched = breakage{"commits are remembered though nothing would tell of a crash", "listener/outcomes.go",
 		"if outcome != nil || !s.unheard && epoch == s.epoch {", "if outcome != nil || s.waiting >= 0 {", "TestAnAsynchronousCommitThatWasSeenAndLostIsAbortedWhenWaitedForAgain"}
-	sumUp = breakage{"a wait for several adds up commits from before and after a crash", "listener/waits.go",
+	sumUp = breakage{"a wait for several adds up commits from before and after a crash", "listener/outcomes.go",
 		"if sub.epoch == 0 {", "if sub.missing > 0 {", "TestAWaitForSeveralForgetsACommitThatACrashTook"}
 	sumUpPolls = breakage{"a poll for several adds up commits from before and after a crash", "fallback_poll.go",
 		"case len(pending) == 0 && asked == len(tokens):", "case len(pending) == 0 && asked > 0:", "TestAWaitForSeveralForgetsACommitThatACrashTook"}
@@ -58,7 +58,7 @@ var (
 		"if err == nil && !heard {", "if err == nil && !heard && false {", "TestAListenThroughPgBouncerIsReportedWhileWaitsStillEnd"}
 	giveUp = breakage{"an outage ends the wait", "fallback_poll.go",
 		"case !IsOutage(err) || isBroken(db):", "case IsOutage(err) || isBroken(db):", "TestAPollWaitsForAServerThatIsNotThereYet"}
-	anyAnnouncement = breakage{"an announcement ends whatever is waited for", "listener/waits.go",
+	anyAnnouncement = breakage{"an announcement ends whatever is waited for", "listener/outcomes.go",
 		"	reports := s.resolve(t, nil, ByAnnouncement, nil)", "	for p := range s.pending {\n		t = p\n	}\n	reports := s.resolve(t, nil, ByAnnouncement, nil)",
 		"TestForgedDuplicatedAndMalformedNotificationsEndNoWaitWrongly"}
 	queueUp = breakage{"announcing waits for its lock", schema,
@@ -68,7 +68,7 @@ var (
 		"pg_notification_queue_usage() < 0.5", "pg_notification_queue_usage() < 2", "TestAFillingNotificationQueueIsLeftAlone"}
 	oldestXID = breakage{"outcomes wait for the oldest running transaction", schema,
 		running, "WHEN t.xid >= pg_snapshot_xmin(now.snap) THEN 'P'", "TestALongTransactionElsewhereHoldsNothingUp"}
-	endOne = breakage{"an outcome ends one of the waits for it", "listener/waits.go",
+	endOne = breakage{"an outcome ends one of the waits for it", "listener/outcomes.go",
 		"	s.remove(b)\n	for b.waits.first != nil {", "	s.remove(b)\n	if b.waits.first != nil {", "TestTheSameTokenHasTheSameOutcomeForAllAndAgain"}
 	keepHorizon = breakage{"a purge does not move the horizon", schema,
 		"WHERE purged_through < last", "WHERE false", "TestAPurgeThatRacesWaitsMakesNoneOfThemWrong"}

@@ -56,7 +56,7 @@ func TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut(t *testing.T) {
 	commit(t, commits)
 	rollback(t, aborts)
 	wantLost(t, lost, 10*time.Second) // and not only when the check has given up
-	// A check has 15 s; what is answered then is answered by a new connection.
+	// A check has 2 s at first; what is answered then is answered by a new connection.
 	wantEnd(t, good, nil)
 	wantEnd(t, bad, pgbarrier.ErrAborted)
 	if l.Stats().FailedChecks == 0 {

@@ -16,8 +16,10 @@ import (
 
 const (
 	connectTimeout = 10 * time.Second
-	// queryTimeout is how long a check may take before its connection is taken for dead.
+	// queryTimeout is how long a statement may take at most before its connection is taken for dead, and
+	// firstTimeout how long if none has taken long of late.
 	queryTimeout = 15 * time.Second
+	firstTimeout = 2 * time.Second
 	closeTimeout = time.Second
 )
 
@@ -122,12 +124,13 @@ type queryConn struct {
 	// may have crashed, see recent.forget.
 	lost func()
 
-	turn chan struct{} // capacity 1; whoever has put something in may use conn
-	conn *pgx.Conn
+	turn    chan struct{} // capacity 1; whoever has put something in may use the rest
+	conn    *pgx.Conn
+	timeout time.Duration
 }
 
 func newQueryConn(d dialer, lost func()) *queryConn {
-	return &queryConn{dialer: d, lost: lost, turn: make(chan struct{}, 1)}
+	return &queryConn{dialer: d, lost: lost, turn: make(chan struct{}, 1), timeout: firstTimeout}
 }
 
 // do runs f on the connection. If the connection turns out to have been closed while it was idle, f
@@ -149,10 +152,12 @@ func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 			}
 			q.conn = conn
 		}
-		limited, cancel := context.WithTimeout(ctx, queryTimeout)
+		begun := time.Now()
+		limited, cancel := context.WithTimeout(ctx, q.timeout)
 		err := f(limited, q.conn)
 		timedOut := limited.Err() != nil
 		cancel()
+		q.timeout = nextTimeout(q.timeout, time.Since(begun))
 		if errors.Is(err, pgbarrier.ErrStandby) {
 			// Another connection may find the primary.
 			q.drop()
@@ -166,6 +171,18 @@ func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 			return err
 		}
 	}
+}
+
+// nextTimeout returns the timeout of the statement after one that took so long. A connection that is dead
+// should not hold up the checks for long; a server that is slow gets more time, up to queryTimeout.
+func nextTimeout(timeout, took time.Duration) time.Duration {
+	switch {
+	case took >= timeout/2:
+		return min(2*timeout, queryTimeout)
+	case took < timeout/8:
+		return max(timeout/2, firstTimeout)
+	}
+	return timeout
 }
 
 // drop closes the connection. The caller has the turn.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -101,5 +102,29 @@ func TestAnAnswerFromBeforeALossEndsItsWaitsAndIsNotRemembered(t *testing.T) {
 	defer again.Close()
 	if ended(again) {
 		t.Error("remembered")
+	}
+}
+
+// A dead connection is given up after the first timeout; a server that is slow is given more time, until it
+// is fast again.
+func TestStatementsOfASlowServerGetMoreTime(t *testing.T) {
+	timeout := firstTimeout
+	for _, took := range []time.Duration{firstTimeout, 2 * firstTimeout, 4 * firstTimeout, 8 * firstTimeout} {
+		if timeout > took {
+			t.Fatalf("a statement that timed out after %v before gets %v", took, timeout)
+		}
+		timeout = nextTimeout(timeout, timeout)
+	}
+	if timeout != queryTimeout {
+		t.Errorf("a statement of a server that always takes too long gets %v", timeout)
+	}
+	if kept := nextTimeout(timeout, timeout/4); kept != timeout {
+		t.Errorf("after one that took %v of %v the next gets %v", timeout/4, timeout, kept)
+	}
+	for range 10 {
+		timeout = nextTimeout(timeout, time.Millisecond)
+	}
+	if timeout != firstTimeout {
+		t.Errorf("a statement of a server that is fast again gets %v", timeout)
 	}
 }

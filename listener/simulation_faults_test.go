@@ -234,4 +234,6 @@ func (s *simServer) knownLife() int {
 	return s.contact
 }
 
-func (k callKind) String() string { return [...]string{"judge", "notify", "watch", "listen", "ping"}[k] }
+func (k callKind) String() string {
+	return [...]string{"judge", "notify", "watch", "listen", "ping"}[k]
+}

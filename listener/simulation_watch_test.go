@@ -95,7 +95,7 @@ func (s *simulation) watchBegins(c *simCall) {
 		}
 	}
 	s.waits.mu.Lock()
-	c.watch.epoch = s.waits.epoch
+	c.watch.epoch = s.waits.asked.watch
 	s.waits.mu.Unlock()
 }
 
