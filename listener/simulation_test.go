@@ -19,14 +19,14 @@ var (
 	simDuration  = flag.Duration("sim.duration", 0, "simulate for so long; 2s by default")
 )
 
-// TestSimulation runs random schedules of the checker, the receiver and the waiter set on a model of
-// the database, in fake time, some 300 steps each.
+// TestSimulation runs random schedules of the checker, the receiver, the watcher and the waiter set on a
+// model of the database, in fake time, some 300 steps each.
 //
 // Modelled: transactions with several barriers, savepoints, asynchronous commits, PREPARE; the
 // announcing lock; snapshots with running xids at and above xmax; crashes that lose what was not
 // flushed and hand out its xids again; purging. Statements that fail before or after they ran, are
 // slow, time out, or lose their connection, which queryConn tries once more; answers under way in a
-// crash. Sessions that break, go deaf, or were never heard; notifications that are late, reordered,
+// crash; the same for the watch, as a second connection. Sessions that break, go deaf, or were never heard; notifications that are late, reordered,
 // lost, doubled or forged. Waits for one or several tokens, by Subscribe and by Wait, before, during
 // and after, of transactions that never were, canceled, or closed with the listener. Not modelled:
 // pgx and queryConn themselves (the model repeats what queryConn.do does), checks of more than
@@ -36,14 +36,15 @@ var (
 //
 //	outcome       nil only if each row was visible before the wait ended; ErrAborted only if the row
 //	              never will be; ErrExpired only below the horizon
-//	memory        no nil for a commit that a crash undid before the wait began, once the listener has
-//	              had an answer from the server's new life and its session from before has ended
+//	memory        no nil for a commit that a crash undid, once the listener has had an answer from the
+//	              server's new life and its session from before has ended
 //	same outcome  every wait for a token gets the same, except across such a crash or a purge
 //	no lost wait  a wait ends within a check under way, the pause that pace promises, and a check (see
 //	              judgeDelays), counted from when its outcome is certain and the server is well
-//	at once       an announcement ends the waits for its token
-//	rate          checks keep MinDelay, and longer after failures; none is for nobody
-//	size          a check asks for what is new and what the snapshot does not show as running
+//	at once       an announcement ends the waits for its token, and so does a watch that saw its end
+//	rate          checks keep MinDelay, and longer after failures; none is for nobody. So do watches
+//	size          a check asks for what is new and what the snapshot does not show as running, a watch
+//	              for what is waited for
 //	nothing left  an ended or canceled wait leaves nothing; the listener's goroutines return
 //
 // What a replay guarantees: one goroutine draws everything from the seed, and only while all others
@@ -57,21 +58,30 @@ var (
 //
 // That it can fail: the product code broken by hand, and after how many schedules that was noticed.
 //
-//	a wait is not registered for the next check   no lost wait       1
-//	no recheck after a reconnect                  no lost wait     105
-//	no recheck after a loss                       no lost wait     459
-//	a failed check forgets what it asked for      no lost wait    1307
-//	an announcement wakes no check                no lost wait     125
-//	an outcome ends one of its waits only         no lost wait       1
-//	the oldest of a transaction sets the pace     no lost wait    3916
-//	recent.forget is never called                 memory            33
-//	a lost query connection forgets nothing       memory           240
-//	any announcement ends all waits               outcome            1
-//	failures do not slow checks down              rate               4
-//	every check asks for everything               size               1
-//	a canceled wait leaves its barrier            nothing left       5
-//	notRunning takes xid >= xmax for running      not noticed in 4850: outcomes of such xids are
+//	a wait is not registered for the next check   no lost wait       2
+//	no recheck after a reconnect                  no lost wait      54
+//	no recheck after a loss                       no lost wait      79
+//	a failed check forgets what it asked for      no lost wait    5346
+//	an announcement wakes no check                no lost wait      71
+//	an outcome ends one of its waits only         it never returns   1
+//	the oldest of a transaction sets the pace     no lost wait     161
+//	recent.forget is never called                 memory            16
+//	a lost query connection forgets nothing       memory          1557
+//	commits of two epochs are added up            memory          4582
+//	any announcement ends all waits               outcome            3
+//	failures do not slow checks down              rate               2
+//	every check asks for everything               size              26
+//	a canceled wait leaves its barrier            size               2
+//	a watch's answer is used though in doubt      memory        124338
+//	a watch's answers are ignored                 at once           13
+//	an end that the watch saw makes no check due  no lost wait      84
+//	checks rely on a watch that has ended         no lost wait     988
+//	a watch counts as at work for an hour         no lost wait   56036
+//	watches follow each other without a pause     rate              30
+//	failures do not slow the watch down           rate               5
+//	notRunning takes xid >= xmax for running      not noticed in 48000: outcomes of such xids are
 //	    decided by a crash only, and after one everything is asked for
+//	a failed watch counts as at work              not noticed in 92000: for 55 ms, which are allowed
 func TestSimulation(t *testing.T) {
 	schedules, duration := *simSchedules, *simDuration
 	first := *simSeed
