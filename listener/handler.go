@@ -23,10 +23,11 @@ func (l *Listener) HandleNotification(_ context.Context, n *pgconn.Notification,
 }
 
 // HandleBacklog must be called whenever the loop has begun to listen, after a reconnect too: what was
-// announced before then was missed, and all that is waited for is checked. From the first call on the
-// loop's connection stands for the server: commits are remembered until the next. conn is not used.
+// announced before then was missed, and all that is waited for is checked. conn is not used.
+//
+// A wait that begins after its announcement takes a check: nothing tells the Listener at once that the
+// loop's connection is lost, with which a crash could have taken a commit that it remembered.
 func (l *Listener) HandleBacklog(context.Context, string, *pgx.Conn) error {
-	l.waits.hearing(true)
 	l.waits.recheck()
 	return nil
 }

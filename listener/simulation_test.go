@@ -24,13 +24,13 @@ var (
 //
 // Modelled: transactions with several barriers, savepoints, asynchronous commits, PREPARE; the
 // announcing lock; snapshots with running xids at and above xmax; crashes that lose what was not
-// flushed and hand out its xids again; purging. Statements that fail before or after they ran, are
-// slow, time out, or lose their connection, which queryConn tries once more; answers under way in a
-// crash; the same for the watch, as a second connection. Sessions that break, go deaf, or were never heard; notifications that are late, reordered,
-// lost, doubled or forged. Waits for one or several tokens, by Subscribe and by Wait, before, during
-// and after, of transactions that never were, canceled, or closed with the listener. Not modelled:
-// pgx and queryConn themselves (the model repeats what queryConn.do does), checks of more than
-// tokensPerStatement tokens, standbys, the purger's loop.
+// flushed and hand out its xids again; purging. Statements of checks, pulses and watches that fail
+// before or after they ran, are slow, time out, or lose their connection, which queryConn tries once
+// more; answers under way in a crash. Sessions that break, go deaf, or were never heard; notifications
+// that are late, reordered, lost, doubled or forged. Waits for one or several tokens, by Subscribe and
+// by Wait, before, during and after, of transactions that never were, canceled, or closed with the
+// listener. Not modelled: pgx and queryConn themselves (the model repeats what queryConn.do does),
+// checks of more than tokensPerStatement tokens, standbys, the purger's loop.
 //
 // Invariants, by the words that a failure begins with:
 //
