@@ -37,6 +37,8 @@
 //     commit; everything else on the channel at most causes a check, and checks are bounded by
 //     Config.MinDelay.
 //   - A database outage delays waits and never ends them.
+//   - A wait for several tokens ends with nil only if all were committed at once: a crash in between that
+//     took one of the commits does not go unnoticed.
 //   - A canceled wait leaves nothing behind. A wait costs no goroutine of the listener's.
 //   - When Run has returned, no goroutine and no connection is left, and every wait has ended.
 //
@@ -51,10 +53,12 @@
 // # Connections
 //
 // A Listener keeps three connections of its own, outside of the pool, whose connections may all be held
-// by those who wait: one that listens, one that watches, opened when there is something to watch, and one
-// for checks, through which it also sends the first a notification whenever it has heard none for a while. So a half-open socket, a pooler that accepts
-// LISTEN and delivers nothing, and a session that has gone deaf are noticed, shown in [Stats], logged
-// and replaced, and waits end by checks meanwhile. When the pool goes through a pooler in transaction
+// by those who wait: one that listens; one that watches, opened when there is something to watch; and one
+// for checks, through which it also sends the first a notification whenever it has heard none for a
+// while. So a half-open socket, a pooler that accepts LISTEN and delivers nothing, and a session that has
+// gone deaf are noticed, shown in [Stats], logged and replaced, and waits end by checks meanwhile. A
+// connection for checks that is half-open is given up after two seconds, after up to fifteen if the server
+// has been slow. When the pool goes through a pooler in transaction
 // mode, set Config.ListenConnString. An application with a receive loop of its own feeds
 // [Listener.HandleNotification] instead.
 package listener
