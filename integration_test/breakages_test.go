@@ -29,9 +29,8 @@ var (
 		running, "WHEN false THEN 'P'", "TestTheWaitForASerializationFailureAtCommitIsAborted"}
 	ignoreRow = breakage{"the row is not looked at", schema,
 		"WHEN found.xid = t.xid THEN 'C'", "WHEN false THEN 'C'", "TestTheWaitForAProducerKilledBeforeInOrAfterCommitEndsWithTheTruth"}
-	runningBackend = breakage{"only a transaction that has a backend counts as running", schema,
-		running, `WHEN NOT pg_visible_in_snapshot(t.xid, now.snap) AND EXISTS (SELECT FROM pg_locks l
-			WHERE l.locktype = 'transactionid' AND l.pid IS NOT NULL AND l.transactionid::text = t.xid::text) THEN 'P'`,
+	preparedAborts = breakage{"a prepared transaction counts as ended", schema,
+		running, "WHEN t.xid::xid IN (SELECT p.transaction FROM pg_prepared_xact() p) THEN 'A'\n" + running,
 		"TestAWaitForAPreparedTransactionEndsWhenItIsEnded"}
 	forgetPrepared = breakage{"a snapshot taken in recovery is trusted after it", schema,
 		"WHEN t.xid::xid = ANY (prepared) THEN 'P'", "", "TestAPreparedTransactionIsPendingAllThroughAPromotion"}

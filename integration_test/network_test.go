@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,16 +11,6 @@ import (
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/listener"
 )
-
-// wantLost waits until a listener has given up its LISTEN connection.
-func wantLost(t testing.TB, lost <-chan error, within time.Duration) {
-	t.Helper()
-	select {
-	case <-lost:
-	case <-time.After(within):
-		t.Fatalf("the dead connection was not noticed within %v", within)
-	}
-}
 
 func TestAHalfOpenConnectionIsNoticedAndReplaced(t *testing.T) {
 	t.Parallel()
@@ -36,7 +27,11 @@ func TestAHalfOpenConnectionIsNoticedAndReplaced(t *testing.T) {
 	network.swallow()
 	commit(t, tx) // announced into the void
 	wantEnd(t, sub, nil)
-	wantLost(t, lost, 30*time.Second)
+	select {
+	case <-lost:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the dead connection was not noticed")
+	}
 	eventually(t, "the listener is connected again", func() bool { return l.Stats().Connected })
 }
 
@@ -45,17 +40,33 @@ func TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
 	network, through := newProxy(t, pool.Config().ConnString())
-	lost := make(chan error, 10)
+	const session, check = "session", "check"
+	var swallowed atomic.Bool
+	noticed := make(chan string, 100)
 	l := run(t, open(t, through), listener.Config{
-		Heartbeat: 500 * time.Millisecond,
-		Trace:     listener.Trace{Disconnected: func(err error) { lost <- err }},
+		Heartbeat: 400 * time.Millisecond,
+		Trace: listener.Trace{
+			Disconnected: func(error) {
+				if swallowed.Load() {
+					noticed <- session
+				}
+			},
+			Checked: func(c listener.Checked) {
+				if c.Err != nil {
+					noticed <- check
+				}
+			},
+		},
 	})
 	commits, aborts := begin(t, pool), begin(t, pool)
 	good, bad := pending(t, l, create(t, commits)), pending(t, l, create(t, aborts))
+	swallowed.Store(true)
 	network.swallow()
 	commit(t, commits)
 	rollback(t, aborts)
-	wantLost(t, lost, 10*time.Second) // and not only when the check has given up
+	if first := <-noticed; first != session {
+		t.Error("the session's loss was not noticed before a check gave up")
+	}
 	// A check has 2 s at first; what is answered then is answered by a new connection.
 	wantEnd(t, good, nil)
 	wantEnd(t, bad, pgbarrier.ErrAborted)

@@ -49,7 +49,7 @@ var promises = []promise{
 		tests: []string{"TestAWaitForAPreparedTransactionEndsWhenItIsEnded", "TestAPreparedTransactionIsPendingUntilItIsEnded",
 			"TestOneUnannouncedBarrierMakesTheTransactionPreparable", "TestAPreparedTransactionOutlivesACrashAndIsStillPending",
 			"TestAWaitForAPreparedTransactionGoesOnAcrossACrash", "TestAPreparedTransactionIsPendingAllThroughAPromotion"},
-		breaks: []breakage{runningBackend, forgetPrepared},
+		breaks: []breakage{preparedAborts, forgetPrepared},
 	}, {
 		happens: "the context ends first",
 		gets:    "`ctx.Err()` as itself, and the right outcome later",
