@@ -38,7 +38,7 @@ func heardAgain(t *testing.T, listeners []*listener.Listener) {
 func TestWaitsInFlightOverACrashAreAbortedThoughTheirXIDsCommitAfterwards(t *testing.T) {
 	t.Parallel()
 	s, pool := crashable(t)
-	network, through := newProxy(t, s.URL())
+	network, through := badNetwork(t, s.URL())
 	listeners := listenersOfEveryKind(t, through)
 	committed(t, pool) // flushes
 
@@ -52,8 +52,8 @@ func TestWaitsInFlightOverACrashAreAbortedThoughTheirXIDsCommitAfterwards(t *tes
 			waits = append(waits, pending(t, l, token))
 		}
 	}
-	network.refuse(true)
-	network.cut() // before the crash: nobody sees the transactions abort with their sessions
+	network.Refuse(true)
+	network.Cut() // before the crash: nobody sees the transactions abort with their sessions
 	crash(t, s)
 	restart(t, s, pool)
 	if next := nextXID(t, pool); next > lost[0].XID {
@@ -73,7 +73,7 @@ func TestWaitsInFlightOverACrashAreAbortedThoughTheirXIDsCommitAfterwards(t *tes
 			t.Fatalf("a wait ended with %v while the server was out of reach", err)
 		}
 	}
-	network.refuse(false)
+	network.Refuse(false)
 	for _, sub := range waits {
 		wantEnd(t, sub, pgbarrier.ErrAborted)
 	}

@@ -15,7 +15,7 @@ import (
 func TestAHalfOpenConnectionIsNoticedAndReplaced(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
-	network, through := newProxy(t, pool.Config().ConnString())
+	network, through := badNetwork(t, pool.Config().ConnString())
 	lost := make(chan error, 10)
 	l := run(t, pool, listener.Config{
 		ListenConnString: through,
@@ -24,7 +24,7 @@ func TestAHalfOpenConnectionIsNoticedAndReplaced(t *testing.T) {
 	})
 	tx := begin(t, pool)
 	sub := pending(t, l, create(t, tx))
-	network.swallow()
+	network.Swallow(0)
 	commit(t, tx) // announced into the void
 	wantEnd(t, sub, nil)
 	select {
@@ -39,7 +39,7 @@ func TestAHalfOpenConnectionIsNoticedAndReplaced(t *testing.T) {
 func TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
-	network, through := newProxy(t, pool.Config().ConnString())
+	network, through := badNetwork(t, pool.Config().ConnString())
 	const session, check = "session", "check"
 	var swallowed atomic.Bool
 	noticed := make(chan string, 100)
@@ -61,7 +61,7 @@ func TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut(t *testing.T) {
 	commits, aborts := begin(t, pool), begin(t, pool)
 	good, bad := pending(t, l, create(t, commits)), pending(t, l, create(t, aborts))
 	swallowed.Store(true)
-	network.swallow()
+	network.Swallow(0)
 	commit(t, commits)
 	rollback(t, aborts)
 	if first := <-noticed; first != session {
@@ -81,9 +81,9 @@ func TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut(t *testing.T) {
 func TestOnASlowNetworkEveryWaitEndsRight(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
-	network, through := newProxy(t, pool.Config().ConnString())
+	network, through := badNetwork(t, pool.Config().ConnString())
 	l := run(t, open(t, through, func(c *pgxpool.Config) { c.MaxConns = 2 }), listener.Config{})
-	network.slow(25*time.Millisecond, 20<<10)
+	network.Slow(25*time.Millisecond, 20<<10)
 	var waits sync.WaitGroup
 	for i := range 100 {
 		token, expected := committed, error(nil)

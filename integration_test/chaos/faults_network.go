@@ -10,21 +10,18 @@ import (
 
 // These harm the listener behind the proxy, and the last those that listen at all.
 
-func swallow(c *chaos, _ context.Context, _ *rand.Rand) bool { return c.net.swallow() > 0 }
+func swallow(c *chaos, _ context.Context, _ *rand.Rand) bool { return c.net.swallow(c.opts.reap) }
 
-func reset(c *chaos, _ context.Context, _ *rand.Rand) bool { return c.net.reset() > 0 }
+func reset(c *chaos, _ context.Context, _ *rand.Rand) bool { return c.net.reset() }
 
 func refuse(c *chaos, ctx context.Context, r *rand.Rand) bool {
-	c.net.refuse(true)
-	defer c.net.refuse(false)
-	c.net.reset()
+	defer c.net.refuse()()
 	sleep(ctx, aWhile(c, r))
 	return true
 }
 
 func slow(c *chaos, ctx context.Context, r *rand.Rand) bool {
-	c.net.slow(5*time.Millisecond + upTo(r, 150*time.Millisecond))
-	defer c.net.slow(0)
+	defer c.net.slow(5*time.Millisecond + upTo(r, 150*time.Millisecond))()
 	sleep(ctx, aWhile(c, r))
 	return true
 }

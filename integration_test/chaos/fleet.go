@@ -41,7 +41,7 @@ func (c *chaos) newFleet(ctx context.Context, n int, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	through.Host = c.net.addr()
+	through.Host = c.net.Addr()
 	for i := range n {
 		s := &slot{name: fmt.Sprintf("LISTEN %d", i+1), config: listener.Config{Heartbeat: 3 * time.Second}}
 		to := direct

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/devpg"
+	"github.com/pgbarrier/pgbarrier/integration_test/internal/badnet"
 )
 
 // chaos is one run.
@@ -24,7 +25,7 @@ type chaos struct {
 	started time.Time
 	server  *devpg.Server
 	admin   *pgxpool.Pool // straight to the server, as superuser
-	net     *proxy
+	net     *network
 	fleet   []*slot
 
 	ctx   context.Context // ends when the run is given up: waits then have no outcome
@@ -87,10 +88,12 @@ func run(ctx context.Context, o options, out io.Writer) (s *summary, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if c.net, err = newProxy(target.Host, o.reap, c.now); err != nil {
+	proxy, err := badnet.New(target.Host)
+	if err != nil {
 		return nil, err
 	}
-	defer c.net.close()
+	defer proxy.Close()
+	c.net = &network{Proxy: proxy, now: c.now}
 	fmt.Fprintf(out, "PostgreSQL %d, seed %d, %v, %d producers, %d listeners\n",
 		c.server.Major(), o.seed, o.duration, o.producers, o.listeners)
 	return c.run(ctx)

@@ -44,17 +44,7 @@ func TestContenders(t *testing.T) {
 	for _, c := range All() {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			url := server.DatabaseForTest(t)
-			pool := installed(t, url, c)
-			worker, err := c.Start(t.Context(), url, 2)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := worker.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
+			worker, pool := started(t, c)
 			aborted := NewJob(1)
 			tx := begin(t, pool)
 			if err := worker.Produce(t.Context(), tx, aborted); err != nil {
@@ -104,13 +94,7 @@ func TestNoHandlerRunsBeforeTheCommit(t *testing.T) {
 	for _, c := range All() {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			url := server.DatabaseForTest(t)
-			pool := installed(t, url, c)
-			worker, err := c.Start(t.Context(), url, 2)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = worker.Close() }()
+			worker, pool := started(t, c)
 			job := NewJob(1)
 			tx := begin(t, pool)
 			if err := worker.Produce(t.Context(), tx, job); err != nil {
@@ -132,15 +116,16 @@ func TestAHandlerCountsOnce(t *testing.T) {
 	j := NewJob(1)
 	j.Run()
 	first := j.SinceSent()
-	time.Sleep(time.Millisecond)
 	j.Run()
 	if j.SinceSent() != first {
 		t.Error("the second delivery changed the time")
 	}
 }
 
-func installed(t *testing.T, url string, c Contender) *pgxpool.Pool {
+// started returns a contender's worker, and a pool of the database that it works on.
+func started(t *testing.T, c Contender) (Worker, *pgxpool.Pool) {
 	t.Helper()
+	url := server.DatabaseForTest(t)
 	pool, err := pgxpool.New(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +137,16 @@ func installed(t *testing.T, url string, c Contender) *pgxpool.Pool {
 	if err := c.Install(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
-	return pool
+	worker, err := c.Start(t.Context(), url, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := worker.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return worker, pool
 }
 
 func begin(t *testing.T, pool *pgxpool.Pool) pgx.Tx {
