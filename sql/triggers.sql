@@ -344,10 +344,11 @@ BEGIN
 	$fn$;
 
 	-- watch is check for tokens that a check has found pending: it answers as soon as one of their
-	-- transactions has ended, or else after patience_ms (up to 50 ms if looks are rare). A look at the snapshot every pause_ms costs a
-	-- fraction of a check, and no round trip. xids are the tokens' in their order, and of whatever else is watched; what
-	-- the answer's snapshot shows as ended of those is for check to judge. The more sessions there are,
-	-- the longer is the pause, so that any number of listeners costs less than half a CPU with it.
+	-- transactions has ended, or else after patience_ms (up to 50 ms if looks are rare). A look at the
+	-- snapshot every pause_ms costs a fraction of a check, and no round trip. xids are the tokens' in their
+	-- order, and of whatever else is watched; what the answer's snapshot shows as ended of those is for
+	-- check to judge. The more sessions there are, the longer is the pause, so that any number of listeners
+	-- costs less than half a CPU with it.
 	CREATE OR REPLACE FUNCTION pgbarrier.watch(tokens text[], xids xid8[], patience_ms integer, pause_ms integer,
 		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
