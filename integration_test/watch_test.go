@@ -68,15 +68,19 @@ func TestWaitsEndRightWithoutTheWatch(t *testing.T) {
 	l := run(t, as(t, pool, role), listener.Config{Logger: slog.New(slog.NewTextHandler(&lockedWriter{mu: &mu, to: &log}, nil))})
 	good, bad := begin(t, pool), begin(t, pool)
 	goodSub, badSub := pending(t, l, createUnannounced(t, good)), pending(t, l, create(t, bad))
+	logged := func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.String()
+	}
+	eventually(t, "the watch has been refused", func() bool { return strings.Contains(logged(), "cannot watch") })
 	commit(t, good)
 	rollback(t, bad)
 	wantEnd(t, goodSub, nil)
 	wantEnd(t, badSub, pgbarrier.ErrAborted)
-	mu.Lock()
-	if n := strings.Count(log.String(), "cannot watch"); n != 1 || !strings.Contains(log.String(), "permission denied") {
-		t.Errorf("logged %d times:\n%s", n, log.String())
+	if n := strings.Count(logged(), "cannot watch"); n != 1 || !strings.Contains(logged(), "permission denied") {
+		t.Errorf("logged %d times:\n%s", n, logged())
 	}
-	mu.Unlock()
 
 	l = run(t, pool, listener.Config{})
 	for range 20 {
