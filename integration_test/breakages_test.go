@@ -1,12 +1,6 @@
 package integration_test
 
-// A breakage is a change of one place of the product that breaks a promise.
-type breakage struct {
-	what     string // is done wrong then
-	file     string // of the repository
-	from, to string // the first from becomes to; in the schema, check comes before visible
-	test     string // has to fail
-}
+// The ways to break the promises of promises_test.go.
 
 const (
 	schema  = "sql/triggers.sql"

@@ -1,27 +1,20 @@
 package integration_test
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
-var (
-	update   = flag.Bool("update", false, "rewrite README.md and docs/promises.md from the table of promises")
-	breaking = flag.String("break", "", "break the product in each way of the table that matches, and see a test fail")
-)
+var update = flag.Bool("update", false, "rewrite README.md and docs/promises.md from the table of promises")
 
 const rewrite = "go test ./integration_test -run TestTheReadmesPromises -update"
 
@@ -117,57 +110,6 @@ func TestEveryPromiseHasTestsAndBreakagesThatExist(t *testing.T) {
 				t.Errorf("promise %q: %s, which notices that %s, is not among its tests", p.happens, b.test, b.what)
 			}
 			b.broken(t)
-		}
-	}
-}
-
-// broken is the text of the file with the breakage.
-func (b breakage) broken(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", b.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(text), b.from) {
-		t.Errorf("%s: %q is not there", b.what, b.from)
-	}
-	return strings.Replace(string(text), b.from, b.to, 1)
-}
-
-// It builds and runs a test for each breakage, on a copy of the file, which takes minutes: only with
-// -break, which takes a regular expression of what is broken; a dot is all of them.
-func TestABreakageOfEachPromiseIsNoticed(t *testing.T) {
-	if *breaking == "" {
-		return
-	}
-	some := regexp.MustCompile(*breaking)
-	for _, p := range promises {
-		for _, b := range p.breaks {
-			if !some.MatchString(b.what) {
-				continue
-			}
-			file, err := filepath.Abs(filepath.Join("..", b.file))
-			if err != nil {
-				t.Fatal(err)
-			}
-			broken := filepath.Join(t.TempDir(), filepath.Base(b.file))
-			overlay := filepath.Join(t.TempDir(), "overlay.json")
-			replace, err := json.Marshal(map[string]any{"Replace": map[string]string{file: broken}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name, text := range map[string][]byte{broken: []byte(b.broken(t)), overlay: replace} {
-				if err := os.WriteFile(name, text, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			began := time.Now()
-			out, _ := exec.CommandContext(t.Context(), "go", "test", "-timeout", "3m", "-overlay", overlay, "-run", "^"+b.test+"$", ".").CombinedOutput()
-			if strings.Contains(string(out), "--- FAIL: "+b.test+" ") {
-				t.Logf("%s: noticed in %v", b.what, time.Since(began))
-			} else {
-				t.Errorf("%s: not noticed by %s\n%s", b.what, b.test, out)
-			}
 		}
 	}
 }

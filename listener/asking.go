@@ -24,8 +24,10 @@ func (s *waitSet) toCheck(n uint64, few int) (tokens []pgbarrier.Token, enough b
 		tokens = append(tokens, b.token)
 		tx := s.running[b.token.XID]
 		if tx == nil {
-			tx = new(transaction)
+			tx = &transaction{xid: b.token.XID}
+			tx.place.element = tx
 			s.running[b.token.XID] = tx
+			s.ordered.push(&tx.place)
 		}
 		tx.barriers.push(&b.place)
 		if b.since.After(tx.newest) { // fresh yields the youngest first
@@ -33,11 +35,8 @@ func (s *waitSet) toCheck(n uint64, few int) (tokens []pgbarrier.Token, enough b
 		}
 	}
 	if all {
-		for _, b := range s.pending {
-			if b.asked != n {
-				b.asked = n
-				tokens = append(tokens, b.token)
-			}
+		for tx := range s.ordered.all {
+			tokens = tx.toAsk(n, tokens)
 		}
 	}
 	return tokens, enough
@@ -49,15 +48,20 @@ func (s *waitSet) notRunning(n uint64, snapshot pgbarrier.Snapshot) []pgbarrier.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var tokens []pgbarrier.Token
-	for xid, tx := range s.running {
-		if snapshot.Running(xid) {
-			continue
+	for tx := range s.ordered.all {
+		if !snapshot.Running(tx.xid) {
+			tokens = tx.toAsk(n, tokens)
 		}
-		for b := range tx.barriers.all {
-			if b.asked != n {
-				b.asked = n
-				tokens = append(tokens, b.token)
-			}
+	}
+	return tokens
+}
+
+// toAsk appends the tokens that check number n has not asked for, and will now.
+func (tx *transaction) toAsk(n uint64, tokens []pgbarrier.Token) []pgbarrier.Token {
+	for b := range tx.barriers.all {
+		if b.asked != n {
+			b.asked = n
+			tokens = append(tokens, b.token)
 		}
 	}
 	return tokens
@@ -109,12 +113,12 @@ func (s *waitSet) toWatch(few, most int) (tokens []pgbarrier.Token, xids []uint6
 		return nil, nil, time.Time{}
 	}
 	s.asked.watch = s.epoch
-	for xid, tx := range s.running {
+	for tx := range s.ordered.all {
 		if tx.newest.After(youngest) {
 			youngest = tx.newest
 		}
 		if len(s.pending) > few {
-			xids = append(xids, xid)
+			xids = append(xids, tx.xid)
 			continue
 		}
 		for b := range tx.barriers.all {
@@ -159,7 +163,7 @@ func (s *waitSet) demand() demand {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := demand{pending: len(s.pending), unasked: s.checkAll || s.seenEnded || s.fresh.size > 0, heardAt: s.heardAt, watched: s.watched}
-	for _, tx := range s.running {
+	for tx := range s.ordered.all {
 		if tx.newest.After(d.youngest) {
 			d.youngest = tx.newest
 		}

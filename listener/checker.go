@@ -22,6 +22,7 @@ type checker struct {
 	waits  *waitSet
 	judge  func(ctx context.Context, tokens []pgbarrier.Token) (pgbarrier.Judgement, error)
 	pace   pace
+	rest   rest
 	status *status
 	log    *slog.Logger
 	trace  func(Checked) // or nil
@@ -33,25 +34,13 @@ type checker struct {
 
 // run checks whenever a check is due, until ctx ends.
 func (c *checker) run(ctx context.Context) {
-	alarm := time.NewTimer(0)
-	defer alarm.Stop()
 	for ctx.Err() == nil {
-		now := time.Now()
-		due, needed := c.pace.due(c.waits.demand(), c.started, c.ended, c.failures)
-		if needed && !due.After(now) {
-			c.check(ctx)
+		due := c.pace.due(c.waits.demand(), c.started, c.ended, c.failures)
+		if due.IsZero() || due.After(time.Now()) {
+			c.rest(ctx, due, c.waits.wake)
 			continue
 		}
-		var ring <-chan time.Time
-		if needed {
-			alarm.Reset(due.Sub(now))
-			ring = alarm.C
-		}
-		select {
-		case <-ctx.Done():
-		case <-c.waits.wake:
-		case <-ring:
-		}
+		c.check(ctx)
 	}
 }
 

@@ -87,6 +87,7 @@ func (l *Listener) run(ctx context.Context) error {
 		waits:  l.waits,
 		judge:  l.query.judge,
 		pace:   pace{l.config.MinDelay, l.config.MaxDelay},
+		rest:   untilReady,
 		status: &l.status,
 		log:    l.config.Logger,
 		trace:  l.config.Trace.Checked,
@@ -113,6 +114,7 @@ func (l *Listener) run(ctx context.Context) error {
 		notify:    l.query.notify,
 		heartbeat: l.config.Heartbeat,
 		pause:     around,
+		rest:      untilReady,
 		ready:     func() { close(l.ready) },
 		status:    &l.status,
 		log:       l.config.Logger,
@@ -122,6 +124,7 @@ func (l *Listener) run(ctx context.Context) error {
 		waits: l.waits,
 		watch: l.watch.watch,
 		pace:  checker.pace,
+		rest:  untilReady,
 		log:   l.config.Logger,
 	}
 	tasks.Go(func() { watcher.run(ctx) })

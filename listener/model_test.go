@@ -217,13 +217,13 @@ func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 		tasks.Wait()
 		waits.close(pgbarrier.ErrClosed)
 	})
-	c := &checker{waits: waits, judge: m.judge, pace: pace{config.MinDelay, config.MaxDelay},
+	c := &checker{waits: waits, judge: m.judge, pace: pace{config.MinDelay, config.MaxDelay}, rest: untilReady,
 		status: status, log: discard, trace: config.Trace.Checked}
 	tasks.Go(func() { c.run(ctx) })
 	if !config.PollOnly {
 		r := &receiver{waits: waits, listen: m.listen, notify: m.notify, heartbeat: config.Heartbeat,
-			pause: around, ready: func() {}, status: status, log: discard, trace: config.Trace}
-		w := &watcher{waits: waits, watch: m.watch, pace: c.pace, log: discard}
+			pause: around, rest: untilReady, ready: func() {}, status: status, log: discard, trace: config.Trace}
+		w := &watcher{waits: waits, watch: m.watch, pace: c.pace, rest: untilReady, log: discard}
 		tasks.Go(func() { r.run(ctx) })
 		tasks.Go(func() { w.run(ctx) })
 	}

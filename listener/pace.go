@@ -16,29 +16,29 @@ const ageShare = 4
 // watchedDelay is the least pause between two checks for the same while a watch is at work.
 const watchedDelay = 5 * time.Millisecond
 
-// due returns when the next check may start, and false if none is needed. started and ended are the
-// times of the last check, zero before the first; failures counts the checks that failed in a row.
-func (p pace) due(d demand, started, ended time.Time, failures int) (time.Time, bool) {
+// due returns when the next check may start, and the zero time if none is needed. started and ended are
+// the times of the last check, zero before the first; failures counts the checks that failed in a row.
+func (p pace) due(d demand, started, ended time.Time, failures int) time.Time {
 	watched := d.watched.After(ended)
 	switch {
 	case d.pending == 0:
-		return time.Time{}, false
+		return time.Time{}
 	case failures > 0:
 		// Not sooner for anything: the database is out, and hammering it would not bring it back.
-		return ended.Add(p.afterFailures(failures)), true
+		return ended.Add(p.afterFailures(failures))
 	case d.unasked, !watched && d.heardAt.After(started):
 		// At once, but leave the database a pause between two checks.
-		return ended.Add(p.minDelay), true
+		return ended.Add(p.minDelay)
 	case watched:
 		// The watch sees what has been announced, and sees ends sooner. Only what it has not begun to
 		// watch yet needs this.
-		return ended.Add(min(max(ended.Sub(d.youngest)/ageShare, watchedDelay, p.minDelay), p.maxDelay)), true
+		return ended.Add(min(max(ended.Sub(d.youngest)/ageShare, watchedDelay, p.minDelay), p.maxDelay))
 	default:
 		calm := d.youngest
 		if d.heardAt.After(calm) {
 			calm = d.heardAt
 		}
-		return ended.Add(min(max(ended.Sub(calm)/ageShare, p.minDelay), p.maxDelay)), true
+		return ended.Add(min(max(ended.Sub(calm)/ageShare, p.minDelay), p.maxDelay))
 	}
 }
 

@@ -27,11 +27,11 @@ func TestWhenTheNextCheckIsDue(t *testing.T) {
 		"fourth failure":                   {demand{pending: 1, unasked: true}, 4, 8 * time.Millisecond},
 		"thousandth failure":               {demand{pending: 1, unasked: true}, 1000, time.Second},
 	} {
-		due, needed := p.due(test.demand, started, ended, test.failures)
+		due := p.due(test.demand, started, ended, test.failures)
 		switch {
-		case needed != (test.want >= 0):
-			t.Errorf("%s: needed is %v", name, needed)
-		case needed && due.Sub(ended) != test.want:
+		case due.IsZero() != (test.want < 0):
+			t.Errorf("%s: due %v", name, due)
+		case !due.IsZero() && due.Sub(ended) != test.want:
 			t.Errorf("%s: due after %v, want %v", name, due.Sub(ended), test.want)
 		}
 	}

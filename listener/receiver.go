@@ -49,6 +49,7 @@ type receiver struct {
 	heartbeat time.Duration
 	// pause makes a reconnect delay random. A simulation replays it.
 	pause  func(mean time.Duration) time.Duration
+	rest   rest
 	ready  func() // called when a session was first heard
 	once   sync.Once
 	status *status
@@ -75,7 +76,7 @@ func (r *receiver) run(ctx context.Context) {
 		}
 		pause := r.pause(delay)
 		r.lost(err, !connected.IsZero(), pause)
-		sleep(ctx, pause)
+		r.rest.sleep(ctx, pause)
 		delay = min(2*delay, maxReconnect)
 	}
 }
@@ -184,12 +185,3 @@ func (r *receiver) lost(err error, wasConnected bool, pause time.Duration) {
 
 // around returns a random pause: processes that lost the same server do not return to it at once.
 func around(mean time.Duration) time.Duration { return mean/2 + rand.N(mean) }
-
-func sleep(ctx context.Context, d time.Duration) {
-	alarm := time.NewTimer(d)
-	defer alarm.Stop()
-	select {
-	case <-ctx.Done():
-	case <-alarm.C:
-	}
-}

@@ -56,7 +56,9 @@ type simBarrier struct {
 	tx         *simTransaction // nil if forged or of another database
 	rolledBack bool            // to a savepoint
 	seen       bool            // it was visible once
+	seenAt     time.Time       // since when
 	lostIn     int             // the life whose end lost it after it was seen; 0: not lost
+	lostAt     time.Time
 	purged     bool
 	judged
 }
@@ -126,7 +128,7 @@ func (d *simDatabase) finish(tx *simTransaction, state txState) {
 	}
 	for _, b := range tx.barriers {
 		if !b.rolledBack {
-			b.seen = true
+			b.seen, b.seenAt = true, time.Now()
 			d.rows[b.token.ID] = b
 		}
 	}
@@ -141,7 +143,7 @@ func (d *simDatabase) restart(crash bool) {
 		tx.state = txAborted
 		for _, b := range tx.barriers {
 			if !b.rolledBack {
-				b.lostIn = d.lives
+				b.lostIn, b.lostAt = d.lives, time.Now()
 				delete(d.rows, b.token.ID)
 			}
 		}

@@ -28,6 +28,7 @@ func (s *simulation) judgeDelays() {
 				w.number, w.begun.Sub(s.begun), now.Sub(s.begun), b.number, b.decided.Sub(s.begun), s.trouble.Sub(s.begun), b.deadline.Sub(s.begun))
 		}
 	}
+	s.prompted = false
 }
 
 func (s *simulation) setDeadline(b *simBarrier, now time.Time) {
@@ -68,9 +69,7 @@ func (s *simulation) called(c *simCall) {
 	if c.kind != callJudge || c.attempt > 0 {
 		return
 	}
-	s.waits.mu.Lock()
 	pending := len(s.waits.pending)
-	s.waits.mu.Unlock()
 	asked := make(map[[16]byte]*simBarrier, len(c.tokens))
 	for _, w := range s.live {
 		for _, b := range w.barriers {
@@ -113,7 +112,7 @@ func (s *simulation) called(c *simCall) {
 	}
 }
 
-// answered takes note of the answer that a statement of a check is about to get.
+// answered takes note of the answer that a statement of a check gets.
 func (s *simulation) answered(r simReply) {
 	s.answerAt = time.Now()
 	if r.err == nil {
@@ -131,10 +130,8 @@ func (s *simulation) answered(r simReply) {
 
 func (s *simulation) receiverTrace() Trace {
 	changed := func() {
-		s.box.mu.Lock()
-		s.box.connected++
-		s.box.mu.Unlock()
-		s.box.ring()
+		s.changed = true
+		s.turns.yield()
 	}
 	return Trace{Connected: changed, Disconnected: func(error) { changed() }}
 }

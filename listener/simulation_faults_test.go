@@ -2,6 +2,8 @@ package listener
 
 import (
 	"time"
+
+	"github.com/pgbarrier/pgbarrier"
 )
 
 // What becomes of the calls to a simServer.
@@ -20,25 +22,25 @@ func (s *simServer) take(c *simCall) {
 	case callListen:
 		switch {
 		case !s.up || s.chance(s.faulty):
-			s.after(s.refusal(), "listen fails", func() { c.reply <- simReply{err: errRefused} })
+			s.after(s.refusal(), "listen fails", func() { c.answer(simReply{err: errRefused}) })
 		default:
 			s.after(s.lag(), "listens", func() {
 				if !s.up {
-					c.reply <- simReply{err: errRefused}
+					c.answer(simReply{err: errRefused})
 					return
 				}
-				session := &simSession{server: s, pulse: c.channel, life: s.db.lives, deaf: s.chance(s.lossy / 4), changed: make(chan struct{}, 1)}
+				session := &simSession{server: s, pulse: c.channel, life: s.db.lives, deaf: s.chance(s.lossy / 4)}
 				s.sessions, s.newest = append(s.sessions, session), session
-				c.reply <- simReply{session: session}
+				c.answer(simReply{session: session})
 			})
 		}
 	case callPing:
 		s.after(s.lag(), "ping", func() {
-			if broken, _ := c.session.state(); broken {
-				c.reply <- simReply{err: errBroken}
-				return
+			r := simReply{}
+			if c.session.broken {
+				r.err = errBroken
 			}
-			c.reply <- simReply{}
+			c.answer(r)
 		})
 	}
 }
@@ -116,23 +118,34 @@ func (s *simServer) execute(c *simCall, after time.Duration, fate string) {
 func (s *simServer) finishes(c *simCall, r simReply, after time.Duration, fate string) {
 	c.answering = true
 	life, attempt := s.db.lives, c.attempt
+	r.life = life
 	s.after(after, fate, func() {
 		switch {
 		case c.attempt != attempt: // a crash took it
-		case fate == "breaks":
-			s.breaks(c)
-		case fate == "timeout":
-			c.conn.life = 0
-			s.answer(c, simReply{err: errBroken, lost: true})
-		case fate == "error" && c.kind == callWatch && s.chance(0.2):
-			s.answer(c, simReply{err: errDenied})
-		case fate == "error":
-			s.answer(c, simReply{err: errRefused})
+		case life != s.db.lives: // a crash did not, and it may be on its way for long
+			late := s.within(300 * time.Millisecond)
+			s.delays(c, late)
+			s.after(late, fate, func() { s.arrives(c, r, fate) })
 		default:
-			s.contact = max(s.contact, life)
-			s.answer(c, r)
+			s.arrives(c, r, fate)
 		}
 	})
+}
+
+func (s *simServer) arrives(c *simCall, r simReply, fate string) {
+	switch {
+	case fate == "breaks":
+		s.breaks(c)
+	case fate == "timeout":
+		c.conn.life = 0
+		s.answer(c, simReply{err: errBroken, lost: true})
+	case fate == "error" && c.kind == callWatch && s.chance(0.2):
+		s.answer(c, simReply{err: errDenied})
+	case fate == "error":
+		s.answer(c, simReply{err: errRefused})
+	default:
+		s.answer(c, r)
+	}
 }
 
 // breaks ends a call whose connection is gone: queryConn tries once more if it was not a new one.
@@ -140,8 +153,7 @@ func (s *simServer) breaks(c *simCall) {
 	c.conn.life = 0
 	if c.reused {
 		s.delays(c, 0)
-		s.forgets()
-		c.reply <- simReply{lost: true, again: true} // and c keeps its turn
+		c.answer(simReply{lost: true, again: true}) // and c keeps the connection
 		return
 	}
 	s.answer(c, simReply{err: errBroken, lost: true})
@@ -149,16 +161,7 @@ func (s *simServer) breaks(c *simCall) {
 
 func (s *simServer) answer(c *simCall, r simReply) {
 	c.conn.busy = nil
-	if r.lost {
-		s.forgets()
-	}
-	switch c.kind {
-	case callJudge:
-		s.answered(r)
-	case callWatch:
-		s.watched(c, r)
-	}
-	c.reply <- r
+	c.answer(r)
 	if len(c.conn.queue) > 0 {
 		next := c.conn.queue[0]
 		c.conn.queue = c.conn.queue[1:]
@@ -185,10 +188,19 @@ func (s *simServer) send(session *simSession, channel, payload string) {
 
 func (s *simServer) announce(tx *simTransaction) {
 	for _, b := range tx.told {
+		if s.fed && !s.chance(s.lossy) {
+			s.after(s.lag(), "the application is notified", func() { s.feeds(b.token) })
+		}
 		for _, session := range s.sessions {
 			s.send(session, Channel, b.token.String())
 		}
 	}
+}
+
+// feeds is Listener.HandleNotification.
+func (s *simServer) feeds(t pgbarrier.Token) {
+	_ = s.waits.hear(t.String())
+	s.heard = append(s.heard, t.String())
 }
 
 // stop takes the server down. In a crash an answer that is on its way may still arrive.
@@ -212,6 +224,10 @@ func (s *simServer) stop(crash bool) {
 
 func (s *simServer) breakSessions() {
 	for _, session := range s.sessions {
+		if s.chance(0.1) {
+			session.deaf = true // half-open
+			continue
+		}
 		s.after(s.lag(), "session breaks", session.fail)
 	}
 	s.sessions = nil
@@ -226,10 +242,8 @@ func (s *simServer) start() {
 // knownLife is the last life of the database that the listener must know of: it has had an answer,
 // and has noticed that sessions from before have ended.
 func (s *simServer) knownLife() int {
-	if s.newest != nil {
-		if _, closed := s.newest.state(); !closed {
-			return min(s.contact, s.newest.life)
-		}
+	if s.newest != nil && !s.newest.closed {
+		return min(s.contact, s.newest.life)
 	}
 	return s.contact
 }

@@ -11,17 +11,18 @@ import (
 
 // invariants is what the simulation remembers to judge the listener by.
 type invariants struct {
-	contact   int       // the last life of the database that has answered
-	life      int       // the last that the listener knew of, one step ago
-	trouble   time.Time // until when statements were, or will be, slower than latency allows or fail
-	heardAt   time.Time // last announcement that reached the listener
-	check     uint64    // number of the last check
-	answerAt  time.Time // of its last answer
-	failures  int       // answers in a row that were errors
-	askAll    bool      // the next check may ask for everything
-	snapshot  pgbarrier.Snapshot
-	connected int  // sessions found and lost so far
-	prompted  bool // in this step the next check became due at once
+	contact  int       // the last life of the database that has answered
+	life     int       // the last that the listener knew of, one step ago
+	trouble  time.Time // until when statements were, or will be, slower than latency allows or fail
+	heardAt  time.Time // last announcement that reached the listener
+	check    uint64    // number of the last check
+	answerAt time.Time // of its last answer
+	failures int       // answers in a row that were errors
+	askAll   bool      // the next check may ask for everything
+	snapshot pgbarrier.Snapshot
+	heard    []string // payloads on Channel that a session has returned
+	changed  bool     // a session was found or lost
+	prompted bool     // the next check became due at once, now
 	watchInvariants
 }
 
@@ -80,13 +81,10 @@ func (s *simulation) decide() {
 
 // hear looks at what the receiver has been told since the last step.
 func (s *simulation) hear() {
-	s.box.mu.Lock()
-	heard, connected := s.box.heard, s.box.connected
-	s.box.heard = nil
-	s.box.mu.Unlock()
-	s.prompted = false
-	if connected != s.connected {
-		s.connected, s.prompted = connected, true
+	heard := s.heard
+	s.heard = nil
+	if s.changed {
+		s.changed, s.prompted = false, true
 		s.forgets()
 		s.log("session found or lost")
 	}
@@ -133,13 +131,9 @@ func (s *simulation) sweep() {
 	if ended {
 		s.live = slices.DeleteFunc(s.live, (*simWait).ended)
 	}
-	s.waits.mu.Lock()
-	waiting := s.waits.waiting
-	s.waits.mu.Unlock()
-	if waiting != len(s.live) {
-		s.fail("nothing left behind: %d waits are counted, %d have not ended", waiting, len(s.live))
+	if s.waits.waiting != len(s.live) {
+		s.fail("nothing left behind: %d waits are counted, %d have not ended", s.waits.waiting, len(s.live))
 	}
-	s.judgeDelays()
 }
 
 func (w *simWait) ended() bool {
@@ -165,12 +159,15 @@ func (s *simulation) judgeEnd(w *simWait) {
 			if b.lostIn > 0 && s.life > b.lostIn {
 				s.fail("memory: wait %d was told that barrier %d has committed, which was known to be lost in a crash", w.number, b.number)
 			}
+			for _, other := range w.barriers {
+				if b.lostIn > 0 && other.seenAt.After(b.lostAt) {
+					s.fail("memory: wait %d was told that barriers %d and %d have committed, of which a crash took one before the other", w.number, b.number, other.number)
+				}
+			}
 			s.same(w, b, nil)
 		}
 	case errors.As(err, &outcome):
-		if len(w.barriers) == 1 { // of several, which one is told depends on map order
-			s.log("wait ends, "+outcome.Err.Error(), w.number)
-		}
+		s.log("wait ends, "+outcome.Err.Error(), w.number)
 		i := slices.IndexFunc(w.barriers, func(b *simBarrier) bool { return b.token == outcome.Token })
 		if i < 0 {
 			s.fail("outcome: wait %d was told of a token that it did not ask for: %v", w.number, err)
@@ -221,8 +218,6 @@ func (s *simulation) same(w *simWait, b *simBarrier, err error) {
 // leftBehind: a set without waits is empty.
 func (s *simulation) leftBehind() {
 	w := s.waits
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if len(w.pending) != 0 || w.fresh.size != 0 || len(w.running) != 0 || w.waiting != 0 {
 		s.fail("nothing left behind: %d pending, %d fresh, %d transactions, %d waits", len(w.pending), w.fresh.size, len(w.running), w.waiting)
 	}

@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"testing/synctest"
 	"time"
@@ -13,19 +12,22 @@ import (
 )
 
 // A simulation is one schedule: what happens next, and when, is drawn from the seed by one
-// goroutine. Whenever it decides, all others are blocked (synctest.Wait).
+// goroutine, and only while all others have stopped, see turns.
 type simulation struct {
 	rng       *rand.Rand
 	config    Config
 	server    *simServer
-	box       mailbox
+	turns     turns
 	events    simEvents
 	numbered  int
 	steps     int
 	actions   int  // still to come
 	finishing bool // no more faults
 	watches   bool // the listener has a watcher
+	fed       bool // the application has a receive loop of its own
 	stopped   bool
+	joining   bool // calls are not answered any more
+	deciding  bool // an event happens
 	begun     time.Time
 
 	waits    *waitSet
@@ -48,26 +50,24 @@ type simulation struct {
 // run returns after the schedule's last event, or the first failure.
 func (s *simulation) run() {
 	ctx, cancel := context.WithCancel(context.Background())
-	s.tasks.Go(func() { s.checker.run(ctx) })
+	s.start(ctx, s.checker.run)
 	if !s.config.PollOnly {
-		jitter := rand.New(rand.NewPCG(s.rng.Uint64(), 0)) // of the receiver's goroutine
 		r := &receiver{waits: s.waits, listen: s.server.listen, notify: s.server.notify, heartbeat: s.config.Heartbeat,
-			pause: func(mean time.Duration) time.Duration { return mean/2 + time.Duration(jitter.Int64N(int64(mean))) },
+			pause: func(mean time.Duration) time.Duration { return mean/2 + s.within(mean) }, rest: s.turns.rest,
 			ready: func() {}, status: s.checker.status, log: discard, trace: s.receiverTrace()}
-		s.tasks.Go(func() { r.run(ctx) })
+		s.start(ctx, r.run)
 		if s.watches {
-			w := &watcher{waits: s.waits, watch: s.server.watch, pace: s.checker.pace, log: discard}
-			s.tasks.Go(func() { w.run(ctx) })
+			w := &watcher{waits: s.waits, watch: s.server.watch, pace: s.checker.pace, rest: s.turns.rest, log: discard}
+			s.start(ctx, w.run)
 		}
 	}
-	s.act()
+	s.after(0, "", s.act)
 	for s.failure == "" && !s.over() {
 		s.step()
 	}
 	cancel()
 	s.waits.close(pgbarrier.ErrClosed)
 	s.join()
-	synctest.Wait()
 	if s.failure == "" {
 		s.sweep()
 		s.leftBehind()
@@ -76,86 +76,66 @@ func (s *simulation) run() {
 
 func (s *simulation) over() bool { return s.stopped || s.finishing && len(s.live) == 0 }
 
-// step lets everybody else run until they block, judges what they did, and makes the next thing
-// happen.
-func (s *simulation) step() {
+// start begins a loop of the listener's.
+func (s *simulation) start(ctx context.Context, loop func(context.Context)) {
+	s.tasks.Go(func() {
+		s.turns.yield()
+		loop(ctx)
+	})
 	synctest.Wait()
+}
+
+// step judges what was done last, and makes the next thing happen: somebody's turn, or if nobody may go on,
+// an event, or if none is due, the passing of time.
+func (s *simulation) step() {
 	s.steps++
 	s.hear()
 	s.takeCalls()
 	s.sweep()
-	if s.failure != "" {
+	if s.failure != "" || s.turns.take(s.rng) {
 		return
 	}
+	s.judgeDelays() // whoever could do something about them has had a turn
 	if len(s.events) == 0 || s.events[0].at.After(time.Now()) {
-		pause := time.Minute
+		next := time.Now().Add(time.Minute)
 		if len(s.events) > 0 {
-			pause = time.Until(s.events[0].at)
+			next = s.events[0].at
 		}
-		alarm := time.NewTimer(pause)
-		defer alarm.Stop()
-		select {
-		case <-alarm.C:
-		case <-s.box.signal:
-		}
+		time.Sleep(time.Until(s.turns.nextAt(next)))
 		return
 	}
 	e := heap.Pop(&s.events).(simEvent)
 	if e.name != "" {
 		s.log(e.name)
 	}
+	s.deciding = true
 	e.do()
+	s.deciding = false
 	s.server.look()
 	s.decide()
+	synctest.Wait() // for the goroutines that wait, which it may have canceled
 }
 
-// takeCalls takes the calls that were made since the last step. If two goroutines called at the same
-// instant, it does not matter which was first.
+// takeCalls takes what the goroutine whose turn it was has asked for.
 func (s *simulation) takeCalls() {
-	s.box.mu.Lock()
-	calls := s.box.calls
-	s.box.calls = nil
-	s.box.mu.Unlock()
-	for kind := callJudge; kind <= callPing; kind++ {
-		for _, c := range calls {
-			if c.kind == kind {
-				s.log(c.kind.String()+", check, tokens", c.check, uint64(len(c.tokens)))
-				s.called(c)
-				s.server.take(c)
-			}
-		}
+	calls := s.server.calls
+	s.server.calls = nil
+	for _, c := range calls {
+		s.log(c.kind.String()+", check, tokens", c.check, uint64(len(c.tokens)))
+		s.called(c)
+		s.server.take(c)
 	}
 }
 
-// join answers every call with an error until all goroutines have returned.
+// join lets everybody go on until all goroutines of the listener have returned.
 func (s *simulation) join() {
-	joined := make(chan struct{})
-	go func() { s.tasks.Wait(); close(joined) }()
-	for _, c := range slices.Concat(s.server.checks.queue, []*simCall{s.server.checks.busy, s.server.watches.busy}) {
-		if c != nil {
-			c.reply <- simReply{err: errStopped}
-		}
-	}
-	for {
-		s.box.mu.Lock()
-		for _, c := range s.box.calls {
-			c.reply <- simReply{err: errStopped}
-		}
-		s.box.calls = nil
-		s.box.mu.Unlock()
-		// The listens and pings that wait for an event.
-		for len(s.events) > 0 {
-			e := heap.Pop(&s.events).(simEvent)
-			if e.name == "listens" || e.name == "listen fails" || e.name == "ping" {
-				e.do()
-			}
-		}
-		select {
-		case <-joined:
+	s.joining = true
+	for range 1000 {
+		if !s.turns.take(s.rng) {
+			s.tasks.Wait()
+			synctest.Wait()
 			return
-		case <-s.box.signal:
-		case <-time.After(time.Hour):
-			panic("the listener does not return")
 		}
 	}
+	panic("the listener does not return")
 }

@@ -3,7 +3,6 @@ package listener
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,7 +11,7 @@ import (
 )
 
 // A simServer stands between the listener and the simDatabase: connections, statements that take
-// time, and all that goes wrong with them. The listener's goroutines hand it calls and wait; only
+// time, and all that goes wrong with them. The listener's goroutines hand it calls and stop; only
 // the simulation's goroutine decides what becomes of a call, and when.
 type simServer struct {
 	*simulation
@@ -25,6 +24,7 @@ type simServer struct {
 	checks   simConn     // and pulses
 	watches  simConn
 	watching *simWatch
+	calls    []*simCall // that were just made
 }
 
 // A simConn is what a queryConn keeps: one statement at a time.
@@ -58,49 +58,40 @@ type simCall struct {
 	reused           bool // it runs on a connection that was open
 	answering        bool // its snapshot has been taken
 	attempt          int
-	reply            chan simReply
+	answered         bool
+	reply            simReply
 }
 
 type simReply struct {
 	judgement pgbarrier.Judgement
 	session   *simSession
 	err       error
+	life      int  // the database's that answered; 0: it did not
 	lost      bool // the connection turned out to be closed: see queryConn.do
 	again     bool // and there is a second attempt
 }
 
-// A mailbox is where calls wait for the simulation's goroutine.
-type mailbox struct {
-	mu        sync.Mutex
-	calls     []*simCall
-	heard     []string // payloads on Channel that next has returned
-	connected int      // sessions found and lost
-	signal    chan struct{}
-}
+func (c *simCall) answer(r simReply) { c.reply, c.answered = r, true }
 
-// ask hands over a call and waits for the answer.
-func (m *mailbox) ask(c *simCall) simReply {
-	m.mu.Lock()
-	m.calls = append(m.calls, c)
-	m.mu.Unlock()
-	m.ring()
-	return <-c.reply
-}
-
-func (m *mailbox) ring() {
-	select {
-	case m.signal <- struct{}{}:
-	default:
+// ask hands over a call and stops until it is answered.
+func (s *simServer) ask(c *simCall) simReply {
+	c.answered = false
+	s.calls = append(s.calls, c)
+	s.turns.await(time.Time{}, func() bool { return c.answered || s.joining })
+	if !c.answered {
+		return simReply{err: errStopped}
 	}
+	return c.reply
 }
 
 // query is queryConn.do.
 func (s *simServer) query(c *simCall) simReply {
-	c.reply = make(chan simReply, 1)
 	for {
-		r := s.box.ask(c)
+		r := s.ask(c)
+		s.contact = max(s.contact, r.life)
 		if r.lost {
 			s.waits.recheck() // as New has it
+			s.forgets()
 		}
 		if !r.again {
 			return r
@@ -110,6 +101,7 @@ func (s *simServer) query(c *simCall) simReply {
 
 func (s *simServer) judge(_ context.Context, tokens []pgbarrier.Token) (pgbarrier.Judgement, error) {
 	r := s.query(&simCall{kind: callJudge, conn: &s.checks, check: s.checker.number, tokens: tokens})
+	s.answered(r)
 	return r.judgement, r.err
 }
 
@@ -118,28 +110,26 @@ func (s *simServer) notify(_ context.Context, channel, payload string) error {
 }
 
 func (s *simServer) watch(_ context.Context, tokens []pgbarrier.Token, xids []uint64, patience, pause time.Duration) (pgbarrier.Judgement, error) {
-	r := s.query(&simCall{kind: callWatch, conn: &s.watches, tokens: tokens, watch: newSimWatch(tokens, xids, patience, pause)})
+	c := &simCall{kind: callWatch, conn: &s.watches, tokens: tokens, watch: newSimWatch(tokens, xids, patience, pause)}
+	r := s.query(c)
+	s.watched(c, r)
 	return r.judgement, r.err
 }
 
 func (s *simServer) listen(_ context.Context, channels ...string) (session, error) {
-	r := s.box.ask(&simCall{kind: callListen, channel: channels[1], reply: make(chan simReply, 1)})
+	r := s.ask(&simCall{kind: callListen, channel: channels[1]})
 	return r.session, r.err
 }
 
-// A simSession is a LISTEN connection. next prefers what has arrived to the connection's end, and
-// both to its context's, so that it does not matter how the scheduler orders them.
+// A simSession is a LISTEN connection.
 type simSession struct {
-	server *simServer
-	pulse  string
-	deaf   bool
-	life   int // the database's, when it began
-
-	mu      sync.Mutex
+	server  *simServer
+	pulse   string
+	deaf    bool
+	life    int // the database's, when it began
 	arrived [][2]string
 	broken  bool
 	closed  bool // by the listener
-	changed chan struct{}
 }
 
 var (
@@ -148,75 +138,35 @@ var (
 	errStopped = errors.New("the simulation is over")
 )
 
+// next prefers what has arrived to the connection's end, and that to its context's.
 func (s *simSession) next(ctx context.Context) (channel, payload string, err error) {
-	for {
-		ended := ctx.Err()
-		s.mu.Lock()
-		switch {
-		case len(s.arrived) > 0:
-			n := s.arrived[0]
-			s.arrived = s.arrived[1:]
-			s.mu.Unlock()
-			if n[0] == Channel {
-				s.server.box.mu.Lock()
-				s.server.box.heard = append(s.server.box.heard, n[1])
-				s.server.box.mu.Unlock()
-				s.server.box.ring()
-			}
-			return n[0], n[1], nil
-		case s.broken:
-			ended = errBroken
+	deadline, _ := ctx.Deadline()
+	s.server.turns.await(deadline, func() bool { return len(s.arrived) > 0 || s.broken || ctx.Err() != nil })
+	switch {
+	case len(s.arrived) > 0:
+		n := s.arrived[0]
+		s.arrived = s.arrived[1:]
+		if n[0] == Channel {
+			s.server.heard = append(s.server.heard, n[1])
 		}
-		s.mu.Unlock()
-		if ended != nil {
-			return "", "", ended
-		}
-		select {
-		case <-s.changed:
-		case <-ctx.Done():
-		}
+		return n[0], n[1], nil
+	case s.broken:
+		return "", "", errBroken
 	}
+	<-ctx.Done()
+	return "", "", ctx.Err()
 }
 
 func (s *simSession) ping(context.Context) error {
-	return s.server.box.ask(&simCall{kind: callPing, session: s, reply: make(chan simReply, 1)}).err
+	return s.server.ask(&simCall{kind: callPing, session: s}).err
 }
 
-func (s *simSession) close() {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.fail()
-}
+func (s *simSession) close() { s.broken, s.closed = true, true }
 
-func (s *simSession) fail() {
-	s.mu.Lock()
-	s.broken = true
-	s.mu.Unlock()
-	s.wake()
-}
-
-func (s *simSession) state() (broken, closed bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.broken, s.closed
-}
+func (s *simSession) fail() { s.broken = true }
 
 func (s *simSession) deliver(channel, payload string) {
-	if s.deaf {
-		return
-	}
-	s.mu.Lock()
-	if !s.broken {
+	if !s.deaf && !s.broken {
 		s.arrived = append(s.arrived, [2]string{channel, payload})
-	}
-	s.mu.Unlock()
-	s.wake()
-}
-
-func (s *simSession) wake() {
-	select {
-	case s.changed <- struct{}{}:
-	default:
 	}
 }

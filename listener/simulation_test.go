@@ -2,7 +2,6 @@ package listener
 
 import (
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -136,13 +135,12 @@ func story(s *simulation) string {
 }
 
 // simulate runs the schedule of one seed in a bubble of its own.
-func simulate(t *testing.T, seed uint64, verbose bool) *simulation {
+func simulate(t *testing.T, seed uint64, verbose bool) (s *simulation) {
 	defer func() {
-		if p := recover(); p != nil {
-			panic(fmt.Sprintf("-sim.seed=%d: %v", seed, p))
+		if p := recover(); p != nil { // a deadlock, says synctest
+			s.fail("it never returns: %v", p)
 		}
 	}()
-	var s *simulation
 	synctest.Test(t, func(*testing.T) {
 		s = newSimulation(seed)
 		s.verbose = verbose
@@ -154,7 +152,6 @@ func simulate(t *testing.T, seed uint64, verbose bool) *simulation {
 func newSimulation(seed uint64) *simulation {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := &simulation{rng: rng, begun: time.Now(), actions: 10 + rng.IntN(50)}
-	s.box.signal = make(chan struct{}, 1)
 	s.contact = 1
 	s.config = Config{
 		PollOnly:  s.chance(0.2),
@@ -163,14 +160,20 @@ func newSimulation(seed uint64) *simulation {
 		Heartbeat: []time.Duration{10 * time.Second, 2 * time.Second}[rng.IntN(2)],
 	}
 	s.watches = !s.config.PollOnly && s.chance(0.6)
+	s.fed = s.config.PollOnly && s.chance(0.6)
 	s.server = &simServer{simulation: s, db: newSimDatabase(rng), up: true}
 	if s.chance(0.6) {
 		s.server.faulty, s.server.lossy = rng.Float64()/3, rng.Float64()/3
 	}
-	s.waits = newWaitSet(nil)
+	s.waits = newWaitSet(func(Resolved) {
+		if !s.deciding {
+			s.turns.yield()
+		}
+	})
+	s.waits.hearing(false) // as New has it
 	s.listener = &Listener{waits: s.waits}
 	s.checker = &checker{waits: s.waits, judge: s.server.judge, pace: pace{s.config.MinDelay, s.config.MaxDelay},
-		status: new(status), log: discard}
+		rest: s.turns.rest, status: new(status), log: discard, trace: func(Checked) { s.turns.yield() }}
 	if s.chance(0.2) {
 		s.crowd()
 	}

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"testing/synctest"
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -65,6 +66,7 @@ func (s *simulation) subscribe(barriers []*simBarrier) {
 			defer cancel()
 			err = s.listener.Wait(ctx, tokens...)
 		}()
+		synctest.Wait()
 		return
 	}
 	sub := s.listener.Subscribe(tokens...)

@@ -94,12 +94,10 @@ func (s *simulation) watchBegins(c *simCall) {
 			s.fail("size: a watch for transaction %d, for which nobody waits", xid)
 		}
 	}
-	s.waits.mu.Lock()
 	c.watch.epoch = s.waits.asked.watch
-	s.waits.mu.Unlock()
 }
 
-// watched takes note of the answer that a watch is about to get.
+// watched takes note of the answer that a watch gets.
 func (s *simulation) watched(c *simCall, r simReply) {
 	if r.err != nil {
 		s.watchAt = time.Now()
@@ -107,9 +105,7 @@ func (s *simulation) watched(c *simCall, r simReply) {
 		return
 	}
 	s.watchErr = 0
-	s.waits.mu.Lock()
 	doubted := c.watch.epoch != s.waits.epoch
-	s.waits.mu.Unlock()
 	for i, status := range r.judgement.Statuses {
 		if status != pgbarrier.Pending && !doubted {
 			s.watchTold = append(s.watchTold, c.tokens[i])

@@ -25,6 +25,7 @@ type waitSet struct {
 	pending   map[pgbarrier.Token]*barrier
 	fresh     list[*barrier]
 	running   map[uint64]*transaction // by xid
+	ordered   list[*transaction]      // the same, in an order that a replay repeats
 	waiting   int                     // subscriptions that have not ended
 	recent    recent
 	epoch     uint64    // see doubt
@@ -56,8 +57,10 @@ type barrier struct {
 
 // A transaction groups the pending barriers with one xid.
 type transaction struct {
+	xid      uint64
 	barriers list[*barrier]
-	newest   time.Time // since of the barrier that joined last
+	newest   time.Time          // since of the barrier that joined last
+	place    node[*transaction] // in ordered
 }
 
 func newWaitSet(resolved func(Resolved)) *waitSet {
@@ -153,6 +156,7 @@ func (s *waitSet) remove(b *barrier) {
 	b.place.leave()
 	if tx := s.running[b.token.XID]; tx != nil && tx.barriers.size == 0 {
 		delete(s.running, b.token.XID)
+		tx.place.leave()
 	}
 }
 

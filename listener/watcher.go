@@ -28,6 +28,7 @@ type watcher struct {
 	waits *waitSet
 	watch func(ctx context.Context, tokens []pgbarrier.Token, xids []uint64, patience, pause time.Duration) (pgbarrier.Judgement, error)
 	pace  pace
+	rest  rest
 	log   *slog.Logger
 
 	failures int // in a row
@@ -41,10 +42,7 @@ func (w *watcher) run(ctx context.Context) {
 		age := begun.Sub(youngest)
 		pause := max(age/lookShare, w.pace.minDelay)
 		if len(tokens)+len(xids) == 0 || pause > max(slowestLook, w.pace.minDelay) {
-			select {
-			case <-ctx.Done():
-			case <-w.waits.watch:
-			}
+			w.rest(ctx, time.Time{}, w.waits.watch)
 			continue
 		}
 		patience := min(max(age, minPatience), maxPatience)
@@ -62,10 +60,10 @@ func (w *watcher) run(ctx context.Context) {
 		useful = w.waits.sawEnded(xids, judgement.Snapshot) || useful
 		switch took := time.Since(begun); {
 		case useful:
-			sleep(ctx, w.pace.minDelay-took)
+			w.rest.sleep(ctx, w.pace.minDelay-took)
 		case took < patience:
 			// It saw an end that no check can make anything of yet.
-			sleep(ctx, max(age/ageShare, w.pace.minDelay))
+			w.rest.sleep(ctx, max(age/ageShare, w.pace.minDelay))
 		}
 	}
 }
@@ -81,5 +79,5 @@ func (w *watcher) failed(ctx context.Context, err error) {
 	if w.failures == 1 {
 		w.log.Log(ctx, level, "pgbarrier: cannot watch, waits that are not announced end a little later", "error", err)
 	}
-	sleep(ctx, delay)
+	w.rest.sleep(ctx, delay)
 }

@@ -1,0 +1,81 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var breaking = flag.String("break", "", "break the product in each way of the tables that matches, and see a test fail")
+
+// A breakage is a change of one place of the product that a test has to notice.
+type breakage struct {
+	what     string // is done wrong then
+	file     string // of the repository
+	from, to string // the first from becomes to; in the schema, check comes before visible
+	test     string // has to fail
+}
+
+// broken is the text of the file with the breakage.
+func (b breakage) broken(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", b.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), b.from) {
+		t.Errorf("%s: %q is not there", b.what, b.from)
+	}
+	return strings.Replace(string(text), b.from, b.to, 1)
+}
+
+// isTried tells whether -break asks for the breakage.
+func (b breakage) isTried() bool {
+	return *breaking != "" && regexp.MustCompile(*breaking).MatchString(b.what)
+}
+
+// run runs the test of the package in dir with the breakage, on a copy of the file, and returns what
+// `go test` printed and whether the test failed. It takes seconds to minutes.
+func (b breakage) run(t *testing.T, dir string, flags ...string) (output string, noticed bool) {
+	t.Helper()
+	file, err := filepath.Abs(filepath.Join("..", b.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(t.TempDir(), filepath.Base(b.file))
+	overlay := filepath.Join(t.TempDir(), "overlay.json")
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{file: broken}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{broken: []byte(b.broken(t)), overlay: replace} {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	args := append([]string{"test", "-timeout", "5m", "-overlay", overlay, "-run", "^" + b.test + "$", dir}, flags...)
+	out, _ := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
+	t.Logf("%s: %v", b.what, time.Since(began).Round(time.Millisecond))
+	return string(out), strings.Contains(string(out), "--- FAIL: "+b.test+" ")
+}
+
+// It builds and runs a test for each breakage, which takes minutes: only with -break, which takes a regular
+// expression of what is broken; a dot is all of them.
+func TestABreakageOfEachPromiseIsNoticed(t *testing.T) {
+	for _, p := range promises {
+		for _, b := range p.breaks {
+			if b.isTried() {
+				if out, noticed := b.run(t, "."); !noticed {
+					t.Errorf("%s: not noticed by %s\n%s", b.what, b.test, out)
+				}
+			}
+		}
+	}
+}
