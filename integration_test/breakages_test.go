@@ -27,7 +27,7 @@ var (
 		running, "WHEN t.xid::xid IN (SELECT p.transaction FROM pg_prepared_xact() p) THEN 'A'\n" + running,
 		"TestAWaitForAPreparedTransactionEndsWhenItIsEnded"}
 	forgetPrepared = breakage{"a snapshot taken in recovery is trusted after it", schema,
-		"WHEN t.xid::xid = ANY (prepared) THEN 'P'", "", "TestAPreparedTransactionIsPendingAllThroughAPromotion"}
+		"WHEN t.xid >= pg_snapshot_xmin(now.snap) AND pg_visible", "WHEN false AND pg_visible", "TestASnapshotExportedBeforeAPromotionTellsNoFalseAbort"}
 	standbySnapshot = breakage{"a standby's snapshot tells who has ended", schema,
 		"WHEN t.id > now.purged_through OR t.xid >= pg_snapshot_xmin(now.snap) THEN 'P'", "WHEN t.xid >= pg_snapshot_xmin(now.snap) THEN 'P' WHEN t.id > now.purged_through THEN 'A'",
 		"TestAStandbyThatIsShutDownTellsNoAbort"}

@@ -48,7 +48,8 @@ var promises = []promise{
 		gets:    "pending until COMMIT PREPARED or ROLLBACK PREPARED, also across a crash or a failover",
 		tests: []string{"TestAWaitForAPreparedTransactionEndsWhenItIsEnded", "TestAPreparedTransactionIsPendingUntilItIsEnded",
 			"TestOneUnannouncedBarrierMakesTheTransactionPreparable", "TestAPreparedTransactionOutlivesACrashAndIsStillPending",
-			"TestAWaitForAPreparedTransactionGoesOnAcrossACrash", "TestAPreparedTransactionIsPendingAllThroughAPromotion"},
+			"TestAWaitForAPreparedTransactionGoesOnAcrossACrash", "TestAPreparedTransactionIsPendingAllThroughAPromotion",
+			"TestAPreparedTransactionIsNotAbortedForATransactionBegunInAPromotion", "TestASnapshotExportedBeforeAPromotionTellsNoFalseAbort"},
 		breaks: []breakage{preparedAborts, forgetPrepared},
 	}, {
 		happens: "the context ends first",

@@ -3,7 +3,6 @@ package integration_test
 import (
 	"context"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -223,41 +222,4 @@ func TestAPurgeThatIsReplayedExpiresABarrierOnTheStandby(t *testing.T) {
 	r.catchUp(t)
 	wantVisible(t, r.replica, "CEEE", longToken, good, bad, both)
 	want(t, r.pool, pgbarrier.Expired, good, both)
-}
-
-// When recovery ends, a session may still judge by the snapshot that it took before, which hides
-// prepared transactions.
-func TestAPreparedTransactionIsPendingAllThroughAPromotion(t *testing.T) {
-	t.Parallel()
-	r := replicated(t, nil)
-	prepared := begin(t, r.pool)
-	token := createUnannounced(t, prepared)
-	execute(t, prepared, "PREPARE TRANSACTION 'p'")
-	r.catchUp(t)
-	crash(t, r.primary)
-	var asking sync.WaitGroup
-	stop := make(chan struct{})
-	for i := range 8 {
-		conn := connect(t, r.replica)
-		query := "SELECT outcomes FROM pgbarrier.visible($1)"
-		if i%2 == 0 {
-			query = "SELECT CASE WHEN pg_is_in_recovery() THEN 'P' ELSE (SELECT outcomes FROM pgbarrier.check($1)) END"
-		}
-		asking.Go(func() {
-			for !stopped(stop) {
-				var letter string
-				err := conn.QueryRow(t.Context(), query, []string{token.String()}).Scan(&letter)
-				if err != nil || letter != "P" {
-					t.Errorf("a prepared transaction is %q, %v", letter, err)
-					return
-				}
-			}
-		})
-	}
-	r.promote(t)
-	close(stop)
-	asking.Wait()
-	want(t, r.replica, pgbarrier.Pending, token)
-	execute(t, r.replica, "COMMIT PREPARED 'p'")
-	want(t, r.replica, pgbarrier.Committed, token)
 }

@@ -54,6 +54,7 @@ func TestAStandbyIsRefusedAndAPromotedOneKnows(t *testing.T) {
 	}
 	want(t, oldRead, pgbarrier.Committed, good, late)
 	want(t, standby, pgbarrier.Committed, good, late)
+	wantErr(t, "Poll", pgbarrier.Poll(ctx, standby, running), pgbarrier.ErrAborted) // pending for a moment
 	want(t, standby, pgbarrier.Aborted, bad, running)
 	want(t, standby, pgbarrier.Pending, preparedToken)
 	execute(t, standby, "COMMIT PREPARED 'p'")

@@ -246,12 +246,11 @@ BEGIN
 	AS $fn$
 	DECLARE
 		newest xid8;
-		prepared xid[];
 	BEGIN
 		-- On a standby the snapshot shows running transactions as ended (its xip list is empty), so
 		-- "ended and no row" would be a false abort. In READ COMMITTED the statement below takes its own
 		-- snapshot after this line, so being promoted while we look is harmless, with one exception: see
-		-- below. An older one may have been taken in recovery; such a transaction is always read-only.
+		-- below. A transaction with one snapshot that began in recovery is read-only for ever.
 		IF pg_is_in_recovery() THEN
 			RAISE EXCEPTION 'pgbarrier: this server is a standby, only the primary can tell what became of a transaction'
 				USING ERRCODE = 'read_only_sql_transaction',
@@ -268,56 +267,56 @@ BEGIN
 		-- Both are judged by the same snapshot, that of this statement: looked at one after the
 		-- other, a commit in between would read as an abort. So would a new barrier table between
 		-- the origin, which changes with it, and the row. Without an origin all tokens are foreign.
-		LOOP
-			WITH now AS MATERIALIZED (
-				SELECT pg_current_snapshot() AS snap, coalesce(pgbarrier.origin(), '') AS here,
-					(SELECT purged_through FROM pgbarrier.horizon) AS purged_through
-			), split AS MATERIALIZED (
-				-- Ten times as fast as one regular expression: where the hyphens and dots are, that there are
-				-- no more of them, that all else is hexadecimal, and that the xid is a decimal bigint.
-				SELECT ord, token, split_part(token, '.', 2) AS id, split_part(token, '.', 3) AS xid,
-					coalesce(token LIKE 'pgb1.________-____-7___-____-____________.%.________'
-						AND token NOT LIKE '%-%-%-%-%-%' AND token NOT LIKE '%.%.%.%.%'
-						AND substr(token, 6) !~ '[^0-9a-f.-]'
-						AND split_part(token, '.', 3) !~ '[^0-9]'
-						AND split_part(token, '.', 3) NOT LIKE '0%'
-						AND length(split_part(token, '.', 3)) BETWEEN 1 AND 19, false) AS valid
-				FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)
-			), parsed AS MATERIALIZED (
-				SELECT ord, token, CASE WHEN valid THEN id::uuid END AS id, CASE WHEN valid THEN xid::xid8 END AS xid FROM split
-			), judged AS (
-				SELECT t.ord, t.xid, CASE
-					WHEN t.id IS NULL THEN 'I'
-					WHEN right(t.token, 8) <> now.here THEN 'W'
-					-- Never handed out, in any epoch (FirstNormalTransactionId). pg_xact_status has an answer
-					-- for these though they are in the future, which would hide that others are, see below.
-					WHEN split_part(t.token, '.', 3)::numeric % 4294967296 < 3 THEN 'I'
-					-- Our own row is there for us, but has not committed.
-					WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
-					WHEN found.xid = t.xid THEN 'C'
-					WHEN found.xid IS NOT NULL THEN 'I'
-					WHEN NOT pg_visible_in_snapshot(t.xid, now.snap) THEN 'P'
-					WHEN t.xid::xid = ANY (prepared) THEN 'P'
-					WHEN t.id > now.purged_through THEN 'A'
-					-- Purged, or rolled back to a savepoint: the same to us, unless all of it aborted.
-					WHEN pg_xact_status(t.xid) = 'aborted' THEN 'A'
-					ELSE 'E' END AS outcome, now.snap
-				FROM parsed t CROSS JOIN now
-				LEFT JOIN LATERAL (SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = t.id OFFSET 0) found ON true
-			)
-			SELECT (SELECT snap::text FROM now), (SELECT here FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), ''),
-				(SELECT p.xid FROM judged p WHERE p.outcome = 'P' AND p.xid >= pg_snapshot_xmax(p.snap) ORDER BY p.xid DESC LIMIT 1)
-			INTO snapshot, origin, outcomes, newest
-			FROM judged j;
-
-			-- In the moment of a promotion a session's snapshot may still be the one that it took in recovery:
-			-- while no transaction ends, it is not built anew (GetSnapshotDataReuse, storage/ipc/procarray.c;
-			-- StartupXLOG ends recovery first and ExpireAllKnownAssignedTransactionIds after that). All that it
-			-- hides has died with the old primary, except what is prepared. A prepared transaction that has
-			-- left this list has ended before the next snapshot, which is a new one then.
-			EXIT WHEN prepared IS NOT NULL OR outcomes !~ '[AE]' OR current_setting('max_prepared_transactions') = '0';
-			prepared := ARRAY(SELECT p.transaction FROM pg_prepared_xact() p);
-		END LOOP;
+		--
+		-- The snapshot may still be one of recovery. In the moment of a promotion a session is given the one
+		-- that it took before, while no transaction ends (GetSnapshotDataReuse, storage/ipc/procarray.c;
+		-- StartupXLOG ends recovery first and ExpireAllKnownAssignedTransactionIds after that), and a
+		-- transaction may import one that was exported in recovery (SET TRANSACTION SNAPSHOT). It hides what
+		-- was prepared, and what was replayed later. All of that is pending, by that snapshot for ever: what
+		-- can be seen now, in pg_prepared_xact() for example, may have changed since it was taken.
+		WITH now AS MATERIALIZED (
+			SELECT pg_current_snapshot() AS snap, coalesce(pgbarrier.origin(), '') AS here,
+				(SELECT purged_through FROM pgbarrier.horizon) AS purged_through
+		), split AS MATERIALIZED (
+			-- Ten times as fast as one regular expression: where the hyphens and dots are, that there are
+			-- no more of them, that all else is hexadecimal, and that the xid is a decimal bigint.
+			SELECT ord, token, split_part(token, '.', 2) AS id, split_part(token, '.', 3) AS xid,
+				coalesce(token LIKE 'pgb1.________-____-7___-____-____________.%.________'
+					AND token NOT LIKE '%-%-%-%-%-%' AND token NOT LIKE '%.%.%.%.%'
+					AND substr(token, 6) !~ '[^0-9a-f.-]'
+					AND split_part(token, '.', 3) !~ '[^0-9]'
+					AND split_part(token, '.', 3) NOT LIKE '0%'
+					AND length(split_part(token, '.', 3)) BETWEEN 1 AND 19, false) AS valid
+			FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)
+		), parsed AS MATERIALIZED (
+			SELECT ord, token, CASE WHEN valid THEN id::uuid END AS id, CASE WHEN valid THEN xid::xid8 END AS xid FROM split
+		), judged AS (
+			SELECT t.ord, t.xid, CASE
+				WHEN t.id IS NULL THEN 'I'
+				WHEN right(t.token, 8) <> now.here THEN 'W'
+				-- Never handed out, in any epoch (FirstNormalTransactionId). pg_xact_status has an answer
+				-- for these though they are in the future, which would hide that others are, see below.
+				WHEN split_part(t.token, '.', 3)::numeric % 4294967296 < 3 THEN 'I'
+				-- Our own row is there for us, but has not committed.
+				WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
+				WHEN found.xid = t.xid THEN 'C'
+				WHEN found.xid IS NOT NULL THEN 'I'
+				WHEN NOT pg_visible_in_snapshot(t.xid, now.snap) THEN 'P'
+				-- By a snapshot of recovery, see above. It lists nobody, but its xmin is the oldest that it hides. A
+				-- primary's snapshot lists its xmin, if that is not xmax or our own xid (GetSnapshotData).
+				WHEN t.xid >= pg_snapshot_xmin(now.snap) AND pg_visible_in_snapshot(pg_snapshot_xmin(now.snap), now.snap)
+					AND pg_snapshot_xmin(now.snap) IS DISTINCT FROM pg_current_xact_id_if_assigned() THEN 'P'
+				WHEN t.id > now.purged_through THEN 'A'
+				-- Purged, or rolled back to a savepoint: the same to us, unless all of it aborted.
+				WHEN pg_xact_status(t.xid) = 'aborted' THEN 'A'
+				ELSE 'E' END AS outcome, now.snap
+			FROM parsed t CROSS JOIN now
+			LEFT JOIN LATERAL (SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = t.id OFFSET 0) found ON true
+		)
+		SELECT (SELECT snap::text FROM now), (SELECT here FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), ''),
+			(SELECT p.xid FROM judged p WHERE p.outcome = 'P' AND p.xid >= pg_snapshot_xmax(p.snap) ORDER BY p.xid DESC LIMIT 1)
+		INTO snapshot, origin, outcomes, newest
+		FROM judged j;
 
 		-- An xid that a crash took before it was flushed has not been handed out yet in this life of
 		-- the server, and pg_xact_status raises "in the future" for it: its transaction is gone. If
