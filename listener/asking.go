@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -17,7 +18,7 @@ func (s *waitSet) toCheck(n uint64, few int) (tokens []pgbarrier.Token, enough b
 	defer s.mu.Unlock()
 	enough = !s.checkAll && !s.seenEnded && s.fresh.size > 0 && time.Now().Before(s.watched)
 	all := s.checkAll || len(s.pending) <= few && !enough
-	s.checkAll, s.seenEnded, s.asked.check = false, false, s.epoch
+	s.checkAll, s.seenEnded = false, false
 	tokens = make([]pgbarrier.Token, 0, s.fresh.size)
 	for b := range s.fresh.all {
 		b.asked = n
@@ -76,6 +77,13 @@ func (s *waitSet) recheck() {
 	signal(s.wake)
 }
 
+// lostCheck is recheck for the check connection. What a check under way learns from the next connection, it
+// learns after the crash that this may have been.
+func (s *waitSet) lostCheck() {
+	s.recheck()
+	s.asking()
+}
+
 // doubt begins an epoch: the server may have crashed, and a commit that was visible but not yet durable is
 // gone then. What was found before is not remembered, nor put together with what is found from now on.
 // The caller holds mu.
@@ -85,8 +93,8 @@ func (s *waitSet) doubt() {
 }
 
 // hearing tells whether there is a session that would end if the server crashed. Without one a crash may
-// pass unnoticed, between two checks through a pooler: commits are not remembered, and each check is an
-// epoch. Nor is anything watched.
+// pass unnoticed, between two statements through a pooler: commits are not remembered, and each statement of
+// a check is an epoch. Nor is anything watched.
 func (s *waitSet) hearing(heard bool) {
 	s.mu.Lock()
 	s.unheard = !heard
@@ -95,8 +103,20 @@ func (s *waitSet) hearing(heard bool) {
 	signal(s.watch)
 }
 
-// checked is called after a check, when its answers have been taken.
-func (s *waitSet) checked() {
+// asking is called before each statement of a check, and tells how many tokens it may ask for. Where each is
+// an epoch, a wait for many could not end by several.
+func (s *waitSet) asking() (most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked.check = s.epoch
+	if s.unheard {
+		return math.MaxInt
+	}
+	return tokensPerStatement
+}
+
+// answered is called after each statement of a check, when its answers have been taken.
+func (s *waitSet) answered() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unheard {

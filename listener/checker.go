@@ -56,7 +56,6 @@ func (c *checker) check(ctx context.Context) {
 			_, err = c.ask(ctx, ended, &report)
 		}
 	}
-	c.waits.checked()
 	c.ended = time.Now()
 	if ctx.Err() != nil {
 		return
@@ -71,7 +70,7 @@ func (c *checker) check(ctx context.Context) {
 // ask asks in as many statements as it takes, at least one, and returns the last answer.
 func (c *checker) ask(ctx context.Context, tokens []pgbarrier.Token, report *Checked) (pgbarrier.Judgement, error) {
 	for {
-		n := min(len(tokens), tokensPerStatement)
+		n := min(len(tokens), c.waits.asking())
 		judgement, err := c.judge(ctx, tokens[:n])
 		if err != nil {
 			return judgement, err
@@ -79,6 +78,7 @@ func (c *checker) ask(ctx context.Context, tokens []pgbarrier.Token, report *Che
 		report.Statements++
 		report.Tokens += n
 		report.Resolved += c.waits.judged(tokens[:n], judgement.Statuses, ByCheck)
+		c.waits.answered()
 		if tokens = tokens[n:]; len(tokens) == 0 {
 			return judgement, nil
 		}

@@ -44,13 +44,12 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 	dial := dialer{config: pool.Config()}
 	listen := dialer{config: dial.config, direct: direct}
 	waits := newWaitSet(config.Trace.Resolved)
-	lost := func() { waits.recheck() }
 	waits.hearing(false) // nothing does yet
 	return &Listener{
 		config: config,
 		pool:   pool,
-		query:  newQueryConn(dial, lost),
-		watch:  newQueryConn(listen, lost),
+		query:  newQueryConn(dial, waits.lostCheck),
+		watch:  newQueryConn(listen, waits.recheck),
 		listen: listen,
 		waits:  waits,
 		ready:  make(chan struct{}),

@@ -90,7 +90,12 @@ func (s *simServer) query(c *simCall) simReply {
 		r := s.ask(c)
 		s.contact = max(s.contact, r.life)
 		if r.lost {
-			s.waits.recheck() // as New has it
+			// As New has it.
+			if c.conn == &s.checks {
+				s.waits.lostCheck()
+			} else {
+				s.waits.recheck()
+			}
 			s.forgets()
 		}
 		if !r.again {
