@@ -32,17 +32,10 @@ type Judgement struct {
 // SERIALIZABLE) statuses are those of that snapshot and do not move on.
 // The role needs EXECUTE on pgbarrier.check(text[]).
 func Check(ctx context.Context, db DB, tokens ...Token) ([]Status, error) {
-	return inBatches(ctx, db, Judge, tokens)
-}
-
-// judge is a function that asks the server about tokens in one statement.
-type judge func(ctx context.Context, db DB, tokens ...Token) (Judgement, error)
-
-func inBatches(ctx context.Context, db DB, ask judge, tokens []Token) ([]Status, error) {
 	statuses := make([]Status, 0, len(tokens))
 	for {
 		n := min(len(tokens), checkBatch)
-		judgement, err := ask(ctx, db, tokens[:n]...)
+		judgement, err := Judge(ctx, db, tokens[:n]...)
 		if err != nil {
 			return nil, err
 		}
@@ -52,6 +45,9 @@ func inBatches(ctx context.Context, db DB, ask judge, tokens []Token) ([]Status,
 		}
 	}
 }
+
+// judge is a function that asks the server about tokens in one statement.
+type judge func(ctx context.Context, db DB, tokens ...Token) (Judgement, error)
 
 // Judge is Check as exactly one statement with one snapshot, and tells that snapshot too. Without
 // tokens it costs the server the same however many transactions run. It serves package listener.
@@ -180,13 +176,15 @@ func (p Poller) wait(ctx context.Context, db DB, ask judge, tokens []Token) erro
 	pending := tokens
 	for {
 		asked := len(pending)
-		statuses, err := inBatches(ctx, db, ask, pending)
+		// One statement, however many there are: by several, with a crash between, commits could count that
+		// were never there at once.
+		judgement, err := ask(ctx, db, pending...)
 		switch {
 		case ctx.Err() != nil:
 			return ctxError(ctx, outage)
 		case err == nil:
 			outage = nil
-			pending, err = stillPending(pending, statuses)
+			pending, err = stillPending(pending, judgement.Statuses)
 			switch {
 			case err != nil:
 				return err
@@ -239,9 +237,10 @@ func IsOutage(err error) bool {
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
 		// 08 connection exception, 53 insufficient resources, 57 operator intervention (shutdown,
-		// crash, starting up, statement canceled), 40 transaction rollback.
-		for _, class := range []string{"08", "53", "57", "40"} {
-			if strings.HasPrefix(pgErr.Code, class) {
+		// crash, starting up, statement canceled), 40 transaction rollback, and two timeouts: of a lock
+		// (lock_not_available) and of a transaction.
+		for _, begin := range []string{"08", "53", "57", "40", "55P03", "25P04"} {
+			if strings.HasPrefix(pgErr.Code, begin) {
 				return true
 			}
 		}
@@ -256,9 +255,26 @@ func IsOutage(err error) bool {
 // isBroken tells whether db is one connection that will not answer again: it is closed, or its
 // transaction has failed.
 func isBroken(db DB) bool {
-	conn, ok := db.(*pgx.Conn)
-	if of, wrapped := db.(interface{ Conn() *pgx.Conn }); wrapped { // pgx.Tx, *pgxpool.Conn
-		conn, ok = of.Conn(), true
+	conn := oneConn(db)
+	return conn != nil && (conn.IsClosed() || conn.PgConn().TxStatus() == 'E')
+}
+
+// inTransaction tells whether the next statement will belong to the same transaction.
+func inTransaction(db DB) bool {
+	if conn := oneConn(db); conn != nil {
+		return conn.PgConn().TxStatus() != 'I'
 	}
-	return ok && (conn.IsClosed() || conn.PgConn().TxStatus() == 'E')
+	_, pool := db.(interface {
+		BeginTx(context.Context, pgx.TxOptions) (pgx.Tx, error)
+	})
+	return !pool
+}
+
+// oneConn returns the connection that db always uses, or nil.
+func oneConn(db DB) *pgx.Conn {
+	if of, wrapped := db.(interface{ Conn() *pgx.Conn }); wrapped { // pgx.Tx, *pgxpool.Conn
+		return of.Conn()
+	}
+	conn, _ := db.(*pgx.Conn)
+	return conn
 }

@@ -77,13 +77,16 @@ func CheckSchema(ctx context.Context, db DB) error {
 			('function purge', to_regprocedure('pgbarrier.purge(interval,integer)') IS NOT NULL),
 			('function status', to_regprocedure('pgbarrier.status(pg_catalog.text)') IS NOT NULL),
 			('function token', to_regprocedure('pgbarrier.token(pg_catalog.uuid,pg_catalog.xid8)') IS NOT NULL),
+			('function truncated', to_regprocedure('pgbarrier.truncated()') IS NOT NULL),
 			('function visible', to_regprocedure('pgbarrier.visible(pg_catalog.text[])') IS NOT NULL),
 			('function watch', to_regprocedure('pgbarrier.watch(pg_catalog.text[],pg_catalog.xid8[],integer,integer)') IS NOT NULL),
 			('table horizon', to_regclass('pgbarrier.horizon') IS NOT NULL),
 			('table identity', to_regclass('pgbarrier.identity') IS NOT NULL),
 			('table barrier', to_regclass('pgbarrier.barrier') IS NOT NULL),
 			('trigger announce', EXISTS (SELECT FROM pg_catalog.pg_trigger
-				WHERE tgrelid = to_regclass('pgbarrier.barrier') AND tgname = 'announce' AND tgenabled IN ('O', 'A')))
+				WHERE tgrelid = to_regclass('pgbarrier.barrier') AND tgname = 'announce' AND tgenabled IN ('O', 'A'))),
+			('trigger truncated', EXISTS (SELECT FROM pg_catalog.pg_trigger
+				WHERE tgrelid = to_regclass('pgbarrier.barrier') AND tgname = 'truncated'))
 		) AS part(what, there) WHERE NOT there`).Scan(&missing)
 	if err != nil {
 		return Explain(doing, err)

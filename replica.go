@@ -42,11 +42,11 @@ func (p Poller) AwaitReplica(ctx context.Context, replica DB, tokens ...Token) e
 	return p.wait(ctx, replica, judgeVisible, tokens)
 }
 
-func judgeVisible(ctx context.Context, db DB, tokens ...Token) (Judgement, error) {
+func judgeVisible(ctx context.Context, replica DB, tokens ...Token) (Judgement, error) {
 	var oneSnapshot bool
-	judgement, err := ask(ctx, db, "look at the replica",
+	judgement, err := ask(ctx, replica, "look at the replica",
 		"SELECT version, origin, snapshot, outcomes, one_snapshot FROM pgbarrier.visible($1)", tokens, nil, &oneSnapshot)
-	if err != nil || !oneSnapshot {
+	if err != nil || !oneSnapshot || !inTransaction(replica) {
 		return judgement, err
 	}
 	pending, err := stillPending(tokens, judgement.Statuses)

@@ -60,6 +60,8 @@ func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
 		{"FUNCTION pgbarrier.visible(text[])", "function visible", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.watch(text[], xid8[], integer, integer)", "function watch", pgbarrier.Committed},
 		{"TRIGGER announce ON pgbarrier.barrier", "trigger announce", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.truncated() CASCADE", "function truncated", pgbarrier.Committed},
+		{"TRIGGER truncated ON pgbarrier.barrier", "trigger truncated", pgbarrier.Committed},
 		{"TABLE pgbarrier.horizon", "table horizon", pgbarrier.Committed},
 		{"TABLE pgbarrier.identity", "table identity", pgbarrier.WrongDatabase},
 		{"TABLE pgbarrier.barrier", "table barrier", pgbarrier.WrongDatabase},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -45,8 +46,14 @@ func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
 	// The pool's hooks may fetch a fresh password or set a role.
 	if d.config.BeforeConnect != nil {
 		if err := d.config.BeforeConnect(ctx, config); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: BeforeConnect: %w", errHook, err)
 		}
+	}
+	// The application's handler would take what a session waits for, and its way of ending a statement may
+	// wait for an answer that a dead connection never gives.
+	config.OnNotification = nil
+	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -55,11 +62,14 @@ func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
 	if d.config.AfterConnect != nil {
 		if err := d.config.AfterConnect(ctx, conn); err != nil {
 			closeConn(conn)
-			return nil, err
+			return nil, fmt.Errorf("%w: AfterConnect: %w", errHook, err)
 		}
 	}
 	return conn, nil
 }
+
+// errHook: a hook may fail because something else is down, a source of passwords for example.
+var errHook = errors.New("a hook of the pool failed")
 
 // closeConn says goodbye to the server, with a context of its own: the caller's may have ended.
 func closeConn(conn *pgx.Conn) {
@@ -126,6 +136,7 @@ type queryConn struct {
 
 	turn    chan struct{} // capacity 1; whoever has put something in may use the rest
 	conn    *pgx.Conn
+	wrapped bool // statements need a transaction of their own, see harmful
 	timeout time.Duration
 }
 
@@ -154,7 +165,7 @@ func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 		}
 		begun := time.Now()
 		limited, cancel := context.WithTimeout(ctx, q.timeout)
-		err := f(limited, q.conn)
+		err := q.run(limited, f, reused)
 		timedOut := limited.Err() != nil
 		cancel()
 		q.timeout = nextTimeout(q.timeout, time.Since(begun))
@@ -171,6 +182,47 @@ func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 			return err
 		}
 	}
+}
+
+// run runs f, in a transaction of its own if need be.
+func (q *queryConn) run(ctx context.Context, f func(context.Context, *pgx.Conn) error, reused bool) (err error) {
+	if !reused {
+		if q.wrapped, err = harmful(ctx, q.conn); err != nil {
+			return err
+		}
+	}
+	if !q.wrapped {
+		return f(ctx, q.conn)
+	}
+	defer func() {
+		if q.conn.PgConn().TxStatus() != 'I' {
+			closeConn(q.conn)
+		}
+	}()
+	if _, err := q.conn.Exec(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0"); err != nil {
+		return err
+	}
+	if err := f(ctx, q.conn); err != nil {
+		_, _ = q.conn.Exec(ctx, "ROLLBACK") // the connection is closed if it fails
+		return err
+	}
+	_, err = q.conn.Exec(ctx, "COMMIT")
+	return err
+}
+
+// harmful tells whether the session's defaults would harm our statements. A check in SERIALIZABLE can make a
+// producer's COMMIT fail, a watch with one snapshot sees nothing new in it, and a statement_timeout shorter
+// than ours can keep a check of many tokens from ever ending. They are not SET for the session: behind a
+// pooler in transaction mode it is somebody else's next.
+func harmful(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	settings, err := conn.PgConn().Exec(ctx, "SHOW default_transaction_isolation; SHOW statement_timeout").ReadAll()
+	if err != nil || len(settings) != 2 {
+		return false, err
+	}
+	// In the largest unit that divides it. Minutes, hours and days, of which ParseDuration knows only one, are long enough.
+	timeout, err := time.ParseDuration(string(settings[1].Rows[0][0]))
+	short := err == nil && 0 < timeout && timeout < queryTimeout
+	return short || string(settings[0].Rows[0][0]) != "read committed", nil
 }
 
 // nextTimeout returns the timeout of the statement after one that took so long. A connection that is dead

@@ -51,7 +51,7 @@ func TestAQueryConnectionThatWasLostMakesTheListenerForgetWhatItHeard(t *testing
 	}
 	ping()
 	l.waits.hearing(true) // as if a session were there that has not noticed
-	l.waits.toCheck(1, 0)
+	l.waits.asking()
 	a := token(t, 7)
 	l.waits.judged([]pgbarrier.Token{a}, []pgbarrier.Status{pgbarrier.Committed}, ByCheck)
 	ping()
@@ -93,6 +93,7 @@ func TestAnAnswerFromBeforeALossEndsItsWaitsAndIsNotRemembered(t *testing.T) {
 	a := token(t, 7)
 	sub := s.subscribe([]pgbarrier.Token{a})
 	asked, _ := s.toCheck(1, 0)
+	s.asking()
 	s.recheck()
 	s.judged(asked, []pgbarrier.Status{pgbarrier.Committed}, ByCheck)
 	if !ended(sub) || sub.Err() != nil {

@@ -145,7 +145,7 @@ func (l *Listener) awaitServer(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !pgbarrier.IsOutage(err):
+		case !pgbarrier.IsOutage(err) && !errors.Is(err, errHook):
 			return err
 		}
 		l.status.disconnected(err)

@@ -71,7 +71,7 @@ func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Re
 		epoch = s.asked.check
 	}
 	if outcome != nil || !s.unheard && epoch == s.epoch {
-		s.recent.remember(t, outcome)
+		s.recent.remember(t, outcome, time.Now())
 	}
 	b := s.pending[t]
 	if b == nil {

@@ -95,7 +95,7 @@ func (s *waitSet) subscribe(tokens []pgbarrier.Token) *Subscription {
 		if sub.ended() {
 			break
 		}
-		if outcome, known := s.recent.outcome(t); known {
+		if outcome, known := s.recent.outcome(t, now); known {
 			s.counts.byMemory++
 			if s.resolved != nil {
 				reports = append(reports, Resolved{Token: t, Err: outcome, By: ByMemory})

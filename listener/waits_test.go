@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pgbarrier/pgbarrier"
 )
@@ -126,6 +128,28 @@ func TestWhatWasAnnouncedBeforeTheWaitEndsItAtOnce(t *testing.T) {
 	sub.Close()
 }
 
+func TestACommitIsRememberedForASecondAndAnAbortForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newWaitSet(nil)
+		a, b := token(t, 7), token(t, 8)
+		s.announce(a)
+		s.judged([]pgbarrier.Token{b}, []pgbarrier.Status{pgbarrier.Aborted}, ByCheck)
+		time.Sleep(commitMemory)
+		if sub := s.subscribe([]pgbarrier.Token{a}); !ended(sub) {
+			t.Error("forgotten too soon")
+		}
+		time.Sleep(time.Hour)
+		sub := s.subscribe([]pgbarrier.Token{a})
+		defer sub.Close()
+		if ended(sub) {
+			t.Error("a failover meanwhile could have lost the commit")
+		}
+		if sub := s.subscribe([]pgbarrier.Token{b}); !errors.Is(sub.Err(), pgbarrier.ErrAborted) {
+			t.Error(sub.Err())
+		}
+	})
+}
+
 func TestMemoryOfOutcomesIsBounded(t *testing.T) {
 	s := newWaitSet(nil)
 	first := token(t, 7)
@@ -136,7 +160,7 @@ func TestMemoryOfOutcomesIsBounded(t *testing.T) {
 	if len(s.recent.outcomes) != recentSize || len(s.recent.ring) != recentSize {
 		t.Errorf("%d outcomes, %d in the ring, want %d", len(s.recent.outcomes), len(s.recent.ring), recentSize)
 	}
-	if _, known := s.recent.outcome(first); known {
+	if _, known := s.recent.outcome(first, time.Now()); known {
 		t.Error("the oldest is still there")
 	}
 }

@@ -215,7 +215,7 @@ BEGIN
 		SELECT FROM pg_catalog.pg_trigger t
 		WHERE t.tgrelid = 'pgbarrier.barrier'::pg_catalog.regclass AND t.tgname = 'announce'
 			AND t.tgfoid = 'pgbarrier.announce()'::pg_catalog.regprocedure
-			AND t.tgdeferrable AND t.tginitdeferred AND t.tgenabled = 'O' AND t.tgqual IS NULL
+			AND t.tgdeferrable AND t.tginitdeferred AND t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL
 	) THEN
 		IF EXISTS (
 			SELECT FROM pg_catalog.pg_trigger t
@@ -226,6 +226,29 @@ BEGIN
 		CREATE CONSTRAINT TRIGGER announce AFTER INSERT ON pgbarrier.barrier
 			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
 			EXECUTE FUNCTION pgbarrier.announce();
+	END IF;
+
+	-- Whoever truncates the table, a cleaner between tests for example, has purged all of it. In a transaction
+	-- with one snapshot the newest row may be hidden, therefore the clock as well.
+	CREATE OR REPLACE FUNCTION pgbarrier.truncated() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	BEGIN
+		IF TG_TABLE_SCHEMA <> 'pgbarrier' THEN -- see announce
+			RAISE EXCEPTION 'pgbarrier.truncated() is for pgbarrier.barrier alone' USING ERRCODE = 'trigger_protocol_violated';
+		END IF;
+		UPDATE pgbarrier.horizon SET purged_through = greatest(purged_through, pgbarrier.first_id(clock_timestamp() + '1 ms'),
+			(SELECT b.id FROM pgbarrier.barrier b ORDER BY b.id DESC LIMIT 1));
+		RETURN NULL;
+	END
+	$fn$;
+
+	IF NOT EXISTS (
+		SELECT FROM pg_catalog.pg_trigger t
+		WHERE t.tgrelid = 'pgbarrier.barrier'::pg_catalog.regclass AND t.tgname = 'truncated'
+	) THEN
+		CREATE TRIGGER truncated BEFORE TRUNCATE ON pgbarrier.barrier
+			FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.truncated();
 	END IF;
 
 	-- check tells what became of the tokens' transactions: one letter a token, in their order.
