@@ -31,7 +31,11 @@ func (r *recent) remember(t pgbarrier.Token, outcome error, now time.Time) {
 	if r.outcomes == nil {
 		r.outcomes = make(map[pgbarrier.Token]learned)
 	}
-	if _, known := r.outcomes[t]; !known {
+	l, known := r.outcomes[t]
+	if known && l.outcome != nil {
+		return // an announcement that comes after its barrier was purged changes nothing
+	}
+	if !known {
 		if len(r.ring) < recentSize {
 			r.ring = append(r.ring, t)
 		} else {

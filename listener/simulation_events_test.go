@@ -3,7 +3,6 @@ package listener
 import (
 	"container/heap"
 	"fmt"
-	"hash/maphash"
 	"time"
 )
 
@@ -42,22 +41,21 @@ func (s *simulation) within(d time.Duration) time.Duration {
 
 // log notes what was decided or observed. Two runs of a seed have the same digest.
 func (s *simulation) log(what string, numbers ...uint64) {
-	s.digest = maphash.Comparable(digestSeed, digest{s.digest, what, time.Since(s.begun)})
+	at := time.Since(s.begun)
+	s.mix(uint64(at))
+	for i := range len(what) {
+		s.mix(uint64(what[i]))
+	}
 	for _, n := range numbers {
-		s.digest = s.digest*1_000_003 + n
+		s.mix(n)
 	}
 	if s.verbose {
-		s.trace = append(s.trace, fmt.Sprintf("%14v  %s %v", time.Since(s.begun), what, numbers))
+		s.trace = append(s.trace, fmt.Sprintf("%14v  %s %v", at, what, numbers))
 	}
 }
 
-type digest struct {
-	before uint64
-	what   string
-	at     time.Duration
-}
-
-var digestSeed = maphash.MakeSeed()
+// mix is a step of FNV-1a.
+func (s *simulation) mix(n uint64) { s.digest = (s.digest ^ n) * 1099511628211 }
 
 func (s *simulation) fail(format string, args ...any) {
 	if s.failure == "" {

@@ -25,8 +25,8 @@ var (
 // announcing lock; snapshots with running xids at and above xmax; crashes that lose what was not
 // flushed and hand out its xids again; purging. Statements of checks, pulses and watches that fail
 // before or after they ran, are slow, time out, or lose their connection, which queryConn tries once
-// more; answers under way in a crash. Sessions that break, go deaf, or were never heard; notifications
-// that are late, reordered, lost, doubled or forged. Waits for one or several tokens, by Subscribe and
+// more; answers under way in a crash, and late. Sessions that break, go deaf, stay half-open, or were never
+// heard; an application's own receive loop; notifications that are late, reordered, lost, doubled or forged. Waits for one or several tokens, by Subscribe and
 // by Wait, before, during and after, of transactions that never were, canceled, or closed with the
 // listener. Not modelled: pgx and queryConn themselves (the model repeats what queryConn.do does),
 // checks of more than tokensPerStatement tokens, standbys, the purger's loop.
@@ -36,7 +36,8 @@ var (
 //	outcome       nil only if each row was visible before the wait ended; ErrAborted only if the row
 //	              never will be; ErrExpired only below the horizon
 //	memory        no nil for a commit that a crash undid, once the listener has had an answer from the
-//	              server's new life and its session from before has ended
+//	              server's new life and its session from before has ended; none for several that were
+//	              never visible at once
 //	same outcome  every wait for a token gets the same, except across such a crash or a purge
 //	no lost wait  a wait ends within a check under way, the pause that pace promises, and a check (see
 //	              judgeDelays), counted from when its outcome is certain and the server is well
@@ -46,41 +47,12 @@ var (
 //	              for what is waited for
 //	nothing left  an ended or canceled wait leaves nothing; the listener's goroutines return
 //
-// What a replay guarantees: one goroutine draws everything from the seed, and only while all others
-// are blocked (the receiver's jitter has a generator of its own). Calls made at one instant are taken
-// in the order of their kinds. So the same seed and code give the same decisions, outcomes and times;
-// TestASimulationIsReplayedByItsSeed compares two runs. Left to the runtime: map order, which decides
-// nothing (in what order one answer ends its waits, which of several failed tokens a wait is told
-// of), and timers of two of the listener's goroutines that fire in the same nanosecond: delays are
-// drawn in nanoseconds, which makes that unlikely, not impossible. Changed code may make other calls
-// and then gets another schedule from the same seed.
+// A replay is exact: one goroutine draws everything from the seed, also which of the listener's goroutines
+// goes on when several may (see turns), and only one runs at a time. The same seed and code give the same
+// decisions, outcomes and times on any machine; TestASimulationIsReplayedByItsSeed compares. Changed code may
+// make other calls and then gets another schedule from the same seed.
 //
-// That it can fail: the product code broken by hand, and after how many schedules that was noticed.
-//
-//	a wait is not registered for the next check   no lost wait       2
-//	no recheck after a reconnect                  no lost wait      54
-//	no recheck after a loss                       no lost wait      79
-//	a failed check forgets what it asked for      no lost wait    5346
-//	an announcement wakes no check                no lost wait      71
-//	an outcome ends one of its waits only         it never returns   1
-//	the oldest of a transaction sets the pace     no lost wait     161
-//	recent.forget is never called                 memory            16
-//	a lost query connection forgets nothing       memory          1557
-//	commits of two epochs are added up            memory          4582
-//	any announcement ends all waits               outcome            3
-//	failures do not slow checks down              rate               2
-//	every check asks for everything               size              26
-//	a canceled wait leaves its barrier            size               2
-//	a watch's answer is used though in doubt      memory        124338
-//	a watch's answers are ignored                 at once           13
-//	an end that the watch saw makes no check due  no lost wait      84
-//	checks rely on a watch that has ended         no lost wait     988
-//	a watch counts as at work for an hour         no lost wait   56036
-//	watches follow each other without a pause     rate              30
-//	failures do not slow the watch down           rate               5
-//	notRunning takes xid >= xmax for running      not noticed in 48000: outcomes of such xids are
-//	    decided by a crash only, and after one everything is asked for
-//	a failed watch counts as at work              not noticed in 92000: for 55 ms, which are allowed
+// That it can fail: TestTheSimulationNoticesBreakages, in integration_test, breaks the product in two dozen ways.
 func TestSimulation(t *testing.T) {
 	schedules, duration := *simSchedules, *simDuration
 	first := *simSeed
