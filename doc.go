@@ -15,7 +15,8 @@
 //     two: a barrier that has been purged is [ErrExpired], a token of another database
 //     [ErrWrongDatabase].
 //   - An outcome never changes, however often and by whomever the token is waited on.
-//   - Neither announcing a commit nor waiting for it delays or fails a COMMIT.
+//   - Of any number of transactions with barriers none waits for another's announcement, and a listener's
+//     waits neither delay nor fail a COMMIT.
 //
 // # What is not
 //
@@ -23,6 +24,8 @@
 //     there calls [AwaitReplica] as well.
 //   - A message that was never sent is not recovered: send it before COMMIT.
 //   - A prepared transaction stays pending until somebody ends it.
+//   - Where something else on the server uses NOTIFY, in any database, an announcing COMMIT takes its turn
+//     with that, as every NOTIFY does: see package notify.
 //
 // # Who does what
 //

@@ -29,7 +29,9 @@ type Judgement struct {
 //
 // db must lead to the primary: a standby is [ErrStandby]. Inside the transaction that created the
 // barrier it is Pending. Inside another transaction with one snapshot (REPEATABLE READ,
-// SERIALIZABLE) statuses are those of that snapshot and do not move on.
+// SERIALIZABLE) statuses are those of that snapshot and do not move on. In SERIALIZABLE a check is a
+// reader like others, and can make a producer's COMMIT fail (40001, serialization_failure), also as the
+// session's default: ask in READ COMMITTED.
 // The role needs EXECUTE on pgbarrier.check(text[]).
 func Check(ctx context.Context, db DB, tokens ...Token) ([]Status, error) {
 	statuses := make([]Status, 0, len(tokens))

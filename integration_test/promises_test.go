@@ -99,7 +99,7 @@ var promises = []promise{
 		breaks: []breakage{anyAnnouncement},
 	}, {
 		happens: "announcing off, its lock held, or the notification queue full",
-		gets:    "the right outcome; COMMIT never fails or waits because of announcing",
+		gets:    "the right outcome; COMMIT does not fail, nor wait for other announcements",
 		tests: []string{"TestWaitsEndWhenNothingIsHeard", "TestAnUnprivilegedRoleThatHoldsTheLockHoldsNoCommitUp",
 			"TestOfCommitsAtOnceOnlyOneAnnouncesAndTheOthersDoNotWait", "TestAFillingNotificationQueueIsLeftAlone",
 			"TestAFullNotificationQueueFailsNoCommit", "TestATransactionOfManyBarriersAnnouncesTheFirstHundred"},

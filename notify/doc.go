@@ -23,8 +23,15 @@
 // # At commit
 //
 // A deferred trigger sends NOTIFY unless another transaction is just doing so; see sql/triggers.sql.
-// It never makes a commit wait or fail. What a commit does not announce is found by the listeners'
-// check.
+// So commits with barriers never wait for each other. What a commit does not announce is found by the
+// listeners' check.
+//
+// PostgreSQL lets one transaction at a time commit with a NOTIFY, in all databases of the server together
+// (PreCommit_Notify, commands/async.c). Where something else notifies all the time, or waits for a
+// synchronous standby while it does, the commits that announce wait for that as well: switch announcing off
+// by [WithoutAnnouncement], or for all of a role by ALTER ROLE … SET pgbarrier.announce = 'off'. A full
+// notification queue makes every NOTIFY's COMMIT fail; announcing leaves a queue alone that is half full
+// when the trigger fires, which is at COMMIT unless SET CONSTRAINTS ALL IMMEDIATE made it fire earlier.
 //
 // PREPARE TRANSACTION is refused by PostgreSQL after NOTIFY: create every barrier of such a
 // transaction with [WithoutAnnouncement].
