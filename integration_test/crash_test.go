@@ -58,17 +58,24 @@ func TestAfterACrashALostBarrierIsAbortedAlsoWhenItsXIDIsUsedAgain(t *testing.T)
 	s, pool := crashable(t)
 	kept := committed(t, pool)
 
+	// The server may have flushed what it logged on its own, for example with the list of running transactions
+	// that it logs now and then: then the crash keeps the xids, and nothing is tested.
 	const producers = 5
 	var lost []pgbarrier.Token
-	for range producers {
-		lost = append(lost, create(t, begin(t, pool)))
-	}
-	want(t, pool, pgbarrier.Pending, lost...)
-	crash(t, s)
-	restart(t, s, pool)
-
-	if next := nextXID(t, pool); next > lost[0].XID {
-		t.Fatalf("the crash kept xid %d, next is %d: nothing is tested", lost[0].XID, next)
+	for attempt := 1; lost == nil; attempt++ {
+		for range producers {
+			lost = append(lost, create(t, begin(t, pool)))
+		}
+		want(t, pool, pgbarrier.Pending, lost...)
+		crash(t, s)
+		restart(t, s, pool)
+		if next := nextXID(t, pool); next > lost[0].XID {
+			if attempt == 5 {
+				t.Fatalf("five crashes kept the xids, the last %d, next is %d", lost[0].XID, next)
+			}
+			want(t, pool, pgbarrier.Aborted, lost...)
+			lost = nil
+		}
 	}
 	want(t, pool, pgbarrier.Aborted, lost...)
 	want(t, pool, pgbarrier.Committed, kept)
