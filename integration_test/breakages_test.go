@@ -73,6 +73,36 @@ var (
 		"return Token{}, fmt.Errorf(\"%w: %s: %s\", ErrInvalidToken, quoteShort(s), problem)", "return t, nil", "TestAMalformedTokenIsRefusedWithWhatIsWrongWithIt"}
 	noExplanation = breakage{"a missing schema is not told from other errors", "errors.go",
 		`case "3F000", "42883", "42P01", "42703":`, `case "none":`, "TestWithoutTheSchemaEveryCallNamesTheCommandThatInstallsIt"}
+	triedAgain = breakage{"a check that is tried again answers for the time before", "listener/listener.go",
+		"newQueryConn(dial, waits.lostCheck)", "newQueryConn(dial, waits.recheck)", "TestAWaitForSeveralIsNotFooledByACheckThatWasTriedAgain"}
+	oneEpoch = breakage{"the statements of a check count as one though nothing would tell of a crash", "listener/asking.go",
+		"	if s.unheard {\n		s.epoch++", "	if s.unheard && s.closed != nil {\n		s.epoch++", "TestAWaitForSeveralIsNotFooledByACrashWithinACheckBehindPgBouncer"}
+	pollBatches = breakage{"a poll asks in batches", "fallback_poll.go",
+		"judgement, err := ask(ctx, db, pending...)", "statuses, err := Check(ctx, db, pending...)\n		judgement := Judgement{Statuses: statuses}",
+		"TestAPollForVeryManyIsNotFooledByACrashAfterItsFirstStatement"}
+	rememberLong = breakage{"commits are remembered for an hour", "listener/recent.go",
+		"commitMemory = time.Second", "commitMemory = time.Hour", "TestACommitThatAFailoverLostIsForgottenThoughAllConnectionsAreHalfOpen"}
+	keepHandler = breakage{"the pool's notification handler is kept", "listener/conn.go",
+		"	config.OnNotification = nil\n", "", "TestThePoolsNotificationHandlerTakesNothingFromTheListener"}
+	keepEnding = breakage{"the pool's way of ending a statement is kept", "listener/conn.go",
+		"config.BuildContextWatcherHandler = func(", "_ = func(", "TestThePoolsWayOfEndingAStatementDoesNotKeepADeadConnection"}
+	hookEnds = breakage{"a hook that fails ends Run", "listener/listener.go",
+		" && !errors.Is(err, errHook)", "", "TestAHookThatFailsDoesNotEndRun"}
+	lockEnds = breakage{"a lock timeout is no outage", "fallback_poll.go",
+		`"55P03", `, "", "TestALockTimeoutEndsNeitherRunNorAPoll"}
+	serialize = breakage{"checks run in SERIALIZABLE if that is the default", "listener/conn.go",
+		"BEGIN ISOLATION LEVEL READ COMMITTED;", "BEGIN;", "TestAWaitFailsNoSerializableCommit"}
+	oneSnapshot = breakage{"the watch runs in REPEATABLE READ if that is the default", "listener/conn.go",
+		`!= "read committed", nil`, `== "serializable", nil`, "TestTheListenerChecksAndWatchesInReadCommittedWhateverTheDefault"}
+	timeOut = breakage{"checks have the pool's statement_timeout", "listener/conn.go",
+		"; SET LOCAL statement_timeout = 0", "", "TestAStatementTimeoutOfThePoolEndsNoCheck"}
+	truncateQuietly = breakage{"a truncation does not move the horizon", schema,
+		"ORDER BY b.id DESC LIMIT 1));\n		RETURN NULL;", "ORDER BY b.id DESC LIMIT 1)) WHERE false;\n		RETURN NULL;",
+		"TestATruncatedBarrierIsExpiredAndNeverAFalseAbort"}
+	replaceAlways = breakage{"a trigger that is enabled ALWAYS is replaced", schema,
+		"t.tgenabled IN ('O', 'A')", "t.tgenabled = 'O'", "TestATriggerThatIsEnabledAlwaysIsLeftAlone"}
+	oneQuestion = breakage{"a replica wait is over for a default of REPEATABLE READ", "replica.go",
+		"!oneSnapshot || !inTransaction(replica)", "!oneSnapshot", "TestAReplicaWaitGoesOnThoughTransactionsAreRepeatableReadByDefault"}
 	askStandby = breakage{"a standby is asked", schema,
 		"IF pg_is_in_recovery() THEN", "IF false THEN", "TestRunReturnsAtOnceOnAStandby"}
 )

@@ -63,7 +63,8 @@ func (b breakage) run(t *testing.T, dir string, flags ...string) (output string,
 	args := append([]string{"test", "-timeout", "5m", "-overlay", overlay, "-run", "^" + b.test + "$", dir}, flags...)
 	out, _ := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
 	t.Logf("%s: %v", b.what, time.Since(began).Round(time.Millisecond))
-	return string(out), strings.Contains(string(out), "--- FAIL: "+b.test+" ")
+	// A panic outside of the test's own goroutine names no test.
+	return string(out), strings.Contains(string(out), "--- FAIL: "+b.test+" ") || strings.Contains(string(out), "panic: runtime error")
 }
 
 // It builds and runs a test for each breakage, which takes minutes: only with -break, which takes a regular

@@ -3,20 +3,22 @@ package integration_test
 import (
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/devpg"
+	"github.com/pgbarrier/pgbarrier/listener"
 )
 
 // multiHost is a connection string for whichever of the servers is the primary.
-func multiHost(t *testing.T, servers ...*devpg.Server) string {
+func multiHost(t *testing.T, urls ...string) string {
 	t.Helper()
 	var hosts string
 	var last *url.URL
-	for i, s := range servers {
-		u, err := url.Parse(s.URL())
+	for i, s := range urls {
+		u, err := url.Parse(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +54,7 @@ func TestAWaitOverAFailoverEndsAsTheNewPrimaryHasIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	onStandby := open(t, standby.URL())
-	service := multiHost(t, standby, primary) // the standby first: it has to be passed over
+	service := multiHost(t, standby.URL(), primary.URL()) // the standby first: it has to be passed over
 	listeners := listenersOfEveryKind(t, service)
 
 	kept, never := committed(t, old), aborted(t, old)
@@ -112,4 +114,30 @@ func TestAWaitOverAFailoverEndsAsTheNewPrimaryHasIt(t *testing.T) {
 		wait(t, l, pgbarrier.ErrAborted, running)
 		wait(t, l, pgbarrier.ErrAborted, never)
 	}
+}
+
+// The primary's host is gone without a word, and its connections are half-open. A listener that heard of a
+// commit there must not go on telling it when the standby, which never had it, has taken over.
+func TestACommitThatAFailoverLostIsForgottenThoughAllConnectionsAreHalfOpen(t *testing.T) {
+	t.Parallel()
+	r := replicated(t, nil)
+	network, through := badNetwork(t, r.primary.URL())
+	service := multiHost(t, through, r.standby.URL())
+	l := run(t, open(t, service), listener.Config{Heartbeat: time.Minute}) // what is noticed late
+	r.disconnect(t)
+	tx := begin(t, r.pool)
+	token := create(t, tx)
+	sub := pending(t, l, token)
+	commit(t, tx)
+	wantEnd(t, sub, nil)
+	known := time.Now()
+	eventually(t, "nothing is watched any more", func() bool { return watching(t, r.pool) == 0 })
+	network.Refuse(true)
+	network.Swallow(0)
+	crash(t, r.primary)
+	r.promote(t)
+	want(t, open(t, service), pgbarrier.Aborted, token)
+	// A commit is remembered for a second.
+	time.Sleep(time.Until(known.Add(1100 * time.Millisecond)))
+	wait(t, l, pgbarrier.ErrAborted, token)
 }

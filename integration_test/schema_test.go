@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -105,6 +106,27 @@ func TestADisabledTriggerIsNamedAndRepaired(t *testing.T) {
 	migrate(t, pool)
 	if err := pgbarrier.CheckSchema(t.Context(), pool); err != nil {
 		t.Error(err)
+	}
+}
+
+// As somebody has it whose rows come by logical replication. To replace the trigger would wait for every open
+// producer.
+func TestATriggerThatIsEnabledAlwaysIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	pool := migratedDatabase(t)
+	execute(t, pool, "ALTER TABLE pgbarrier.barrier ENABLE ALWAYS TRIGGER announce")
+	tx := begin(t, pool)
+	create(t, tx)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := pgbarrier.CheckSchema(ctx, pool); err != nil {
+		t.Error(err)
+	}
+	if err := pgbarrier.Migrate(ctx, pool); err != nil {
+		t.Error(err)
+	}
+	if enabled := query[string](t, pool, "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'announce'"); enabled != "A" {
+		t.Errorf("the trigger is enabled as %s", enabled)
 	}
 }
 

@@ -188,6 +188,7 @@ func (q *queryConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 func (q *queryConn) run(ctx context.Context, f func(context.Context, *pgx.Conn) error, reused bool) (err error) {
 	if !reused {
 		if q.wrapped, err = harmful(ctx, q.conn); err != nil {
+			closeConn(q.conn) // the next time it would pass for one that has told
 			return err
 		}
 	}

@@ -68,7 +68,10 @@ func TestAQueryConnectionThatWasLostMakesTheListenerForgetWhatItHeard(t *testing
 }
 
 // servePings is as much of a server as conn.Ping needs.
-func servePings(conn net.Conn) {
+func servePings(conn net.Conn) { serve(conn, &pgproto3.EmptyQueryResponse{}) }
+
+// serve answers everything the same.
+func serve(conn net.Conn, answer pgproto3.BackendMessage) {
 	defer conn.Close()
 	backend := pgproto3.NewBackend(conn, conn)
 	if _, err := backend.ReceiveStartupMessage(); err != nil {
@@ -83,7 +86,44 @@ func servePings(conn net.Conn) {
 		if _, err := backend.Receive(); err != nil {
 			return
 		}
-		backend.Send(&pgproto3.EmptyQueryResponse{})
+		backend.Send(answer)
+	}
+}
+
+// A session that did not tell of its defaults, canceled while it was asked, say, is not used as if they were harmless.
+func TestASessionThatDidNotTellItsDefaultsIsReplaced(t *testing.T) {
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go func() {
+		for first := true; ; first = false {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			if first {
+				go serve(conn, &pgproto3.ErrorResponse{Severity: "ERROR", Code: "57014", Message: "canceled"})
+			} else {
+				go servePings(conn)
+			}
+		}
+	}()
+	config, err := pgxpool.ParseConfig(fmt.Sprintf("postgres://nobody@%s/?sslmode=disable", server.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := newQueryConn(dialer{config: config}, func() {})
+	defer q.close()
+	ping := func() error {
+		return q.do(t.Context(), func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) })
+	}
+	if err := ping(); err == nil {
+		t.Error("the statement ran though the session did not tell")
+	}
+	if err := ping(); err != nil {
+		t.Errorf("on another session: %v", err)
 	}
 }
 
