@@ -20,6 +20,9 @@ func crashable(t *testing.T) (*devpg.Server, *pgxpool.Pool) {
 		"wal_writer_flush_after": "1GB",
 		"wal_buffers":            "16MB",
 		"autovacuum":             "off",
+		// No list of running transactions, which would be flushed every 15 s (LogStandbySnapshot).
+		"wal_level":       "minimal",
+		"max_wal_senders": "0",
 	}})
 	pool := open(t, s.URL())
 	migrate(t, pool)

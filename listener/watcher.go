@@ -41,7 +41,7 @@ func (w *watcher) run(ctx context.Context) {
 		begun := time.Now()
 		age := begun.Sub(youngest)
 		pause := max(age/lookShare, w.pace.minDelay)
-		if len(tokens)+len(xids) == 0 || pause > max(slowestLook, w.pace.minDelay) {
+		if len(tokens)+len(xids) == 0 || pause > slowestLook {
 			w.rest(ctx, time.Time{}, w.waits.watch)
 			continue
 		}
