@@ -44,7 +44,7 @@ var (
 		"case len(pending) == 0 && asked == len(tokens):", "case len(pending) == 0 && asked > 0:", "TestAWaitForSeveralForgetsACommitThatACrashTook"}
 	keepSilent = breakage{"a session that went silent is kept", "listener/receiver.go",
 		"return connected, errSilent", "continue", "TestAHalfOpenConnectionIsNoticedAndReplaced"}
-	waitForTurn = breakage{"a pulse waits for the check before it", "listener/conn.go",
+	waitForTurn = breakage{"a pulse waits for the check before it", "listener/query.go",
 		"case <-ctx.Done():\n		return ctx.Err()\n	}\n	defer func() { <-q.turn }()", "}\n	defer func() { <-q.turn }()",
 		"TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut"}
 	believeListen = breakage{"LISTEN is believed without a proof", "listener/receiver.go",
@@ -90,11 +90,11 @@ var (
 		" && !errors.Is(err, errHook)", "", "TestAHookThatFailsDoesNotEndRun"}
 	lockEnds = breakage{"a lock timeout is no outage", "fallback_poll.go",
 		`"55P03", `, "", "TestALockTimeoutEndsNeitherRunNorAPoll"}
-	serialize = breakage{"checks run in SERIALIZABLE if that is the default", "listener/conn.go",
+	serialize = breakage{"checks run in SERIALIZABLE if that is the default", "listener/query.go",
 		"BEGIN ISOLATION LEVEL READ COMMITTED;", "BEGIN;", "TestAWaitFailsNoSerializableCommit"}
-	oneSnapshot = breakage{"the watch runs in REPEATABLE READ if that is the default", "listener/conn.go",
+	oneSnapshot = breakage{"the watch runs in REPEATABLE READ if that is the default", "listener/query.go",
 		`!= "read committed", nil`, `== "serializable", nil`, "TestTheListenerChecksAndWatchesInReadCommittedWhateverTheDefault"}
-	timeOut = breakage{"checks have the pool's statement_timeout", "listener/conn.go",
+	timeOut = breakage{"checks have the pool's statement_timeout", "listener/query.go",
 		"; SET LOCAL statement_timeout = 0", "", "TestAStatementTimeoutOfThePoolEndsNoCheck"}
 	truncateQuietly = breakage{"a truncation does not move the horizon", schema,
 		"ORDER BY b.id DESC LIMIT 1));\n		RETURN NULL;", "ORDER BY b.id DESC LIMIT 1)) WHERE false;\n		RETURN NULL;",

@@ -25,7 +25,7 @@ type Config struct {
 	// MinDelay is the least pause between two checks and between two looks of the watch, and MaxDelay the
 	// longest while something is waited for. In between, what has been pending for an age is checked again
 	// after a quarter of it.
-	// 1 ms and 1 s by default.
+	// 1 ms and 1 s by default. With a MinDelay of more than 25 ms nothing is watched.
 	MinDelay, MaxDelay time.Duration
 
 	// Heartbeat is for how long the LISTEN connection may hear nothing before it has to prove, within
