@@ -7,13 +7,16 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/devpg"
 )
 
 // A standby's snapshot shows running transactions as ended, so it must not be asked.
 func TestAStandbyIsRefusedAndAPromotedOneKnows(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	s, pool := crashable(t)
+	s := devpg.ForTest(t)
+	pool := open(t, s.URL())
+	migrate(t, pool)
 	good, bad := committed(t, pool), aborted(t, pool)
 	standbyServer, err := s.Standby(ctx)
 	if err != nil {
