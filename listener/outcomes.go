@@ -73,6 +73,9 @@ func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Re
 	if outcome != nil || !s.unheard && epoch == s.epoch {
 		s.recent.remember(t, outcome, time.Now())
 	}
+	if by == ByAnnouncement {
+		epoch = 0 // it may have been sent before a crash, and read after it
+	}
 	b := s.pending[t]
 	if b == nil {
 		return reports
@@ -103,13 +106,13 @@ func (s *waitSet) report(reports []Resolved) {
 	}
 }
 
-// settle takes one token's outcome into account, which was found in the epoch. A wait for several ends
-// committed if all were found in the same one. The caller holds mu.
+// settle takes one token's outcome into account, which was found in the epoch, or in none (0). A wait
+// for several ends committed if all were found in the same one. The caller holds mu.
 func (s *waitSet) settle(sub *Subscription, outcome error, epoch uint64) {
 	switch {
 	case sub.ended():
 		return
-	case outcome != nil:
+	case outcome != nil || len(sub.seats) == 1:
 		s.end(sub, outcome)
 		return
 	case sub.missing == len(sub.seats):

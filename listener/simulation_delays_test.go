@@ -17,7 +17,11 @@ func (s *simulation) judgeDelays() {
 				continue
 			}
 			s.setDeadline(b, now)
-			passed := now.After(b.deadline)
+			deadline := b.deadline
+			if len(w.barriers) > 1 { // a check may have to find all at once
+				deadline = deadline.Add(s.config.MinDelay + 2*slack)
+			}
+			passed := now.After(deadline)
 			all = all && passed
 			// One that was visible may have been taken into account before it was lost or purged.
 			late = late || passed && !b.seen

@@ -103,7 +103,7 @@ func (s *waitSet) subscribe(tokens []pgbarrier.Token) *Subscription {
 			if len(tokens) > 1 { // confirm may need it
 				sub.seats[i] = seat{node: node[*Subscription]{element: sub}, barrier: &barrier{token: t}}
 			}
-			s.settle(sub, outcome, s.epoch)
+			s.settle(sub, outcome, 0)
 			continue
 		}
 		sub.seats[i].element = sub

@@ -49,7 +49,7 @@ func TestOneOutcomeEndsEveryWaitForTheToken(t *testing.T) {
 		subs = append(subs, s.subscribe([]pgbarrier.Token{a}))
 		subs = append(subs, s.subscribe([]pgbarrier.Token{a, a})) // twice in one wait
 	}
-	s.announce(a)
+	s.judged([]pgbarrier.Token{a}, []pgbarrier.Status{pgbarrier.Committed}, ByCheck)
 	for i, sub := range subs {
 		if !ended(sub) || sub.Err() != nil {
 			t.Fatalf("wait %d: ended %v, %v", i, ended(sub), sub.Err())
@@ -69,6 +69,10 @@ func TestAWaitForManyTokensEndsWithTheLastCommitOrTheFirstAbort(t *testing.T) {
 		t.Error("ended while a token is pending")
 	}
 	s.announce(c)
+	if ended(sub) {
+		t.Error("an announcement may be from before a crash: a check has to find all")
+	}
+	s.judged([]pgbarrier.Token{a, b, c}, []pgbarrier.Status{pgbarrier.Committed, pgbarrier.Committed, pgbarrier.Committed}, ByCheck)
 	if !ended(sub) || sub.Err() != nil {
 		t.Errorf("all are committed: ended %v, %v", ended(sub), sub.Err())
 	}
