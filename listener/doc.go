@@ -22,7 +22,8 @@
 //	              └──yes──▶ its outcome               └─ its outcome   ├─ ctx ends ──────────▶ ctx.Err()
 //	                                                                   └─ Run returns ───────▶ ErrClosed
 //
-// One connection listens. An announcement ends the waits for its token at once. Not every commit is
+// One connection listens. An announcement ends the waits for its token at once, and makes a check end those
+// for it and others. An announced commit is remembered for a second, for waits to come. Not every commit is
 // announced (see sql/triggers.sql) and no abort is. So one statement in the server watches the
 // transactions that are waited for, and answers when one has ended; and at growing intervals a check
 // asks for all that is still pending. Both cost the server what is new and what has ended, not
