@@ -17,7 +17,8 @@ func TestMemoryAndGoroutinesStayFlatUnderChurn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.HeapPerWait > 700 {
+	// With what is remembered of 8,192 outcomes, which is spread over few waits here.
+	if report.HeapPerWait > 1200 {
 		t.Errorf("a wait takes %d bytes of heap", report.HeapPerWait)
 	}
 }
