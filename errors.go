@@ -3,6 +3,8 @@ package pgbarrier
 import (
 	"errors"
 	"fmt"
+
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // The errors of waits and checks, for errors.Is. Those that speak of one token come wrapped in a
@@ -23,16 +25,16 @@ var (
 	ErrInvalidToken = errors.New("invalid token")
 
 	// ErrNotMigrated: the schema is missing, incomplete, or newer than this library.
-	ErrNotMigrated = errors.New("the pgbarrier schema does not fit: run `pgbarrier migrate`, pgbarrier.Migrate or psql -f sql/triggers.sql")
+	ErrNotMigrated = wire.ErrNotMigrated
 
 	// ErrStandby: the server is a standby, and only the primary can tell what became of a transaction.
-	ErrStandby = errors.New("the server is a standby, which cannot tell what became of a transaction: connect to the primary, for example with target_session_attrs=read-write")
+	ErrStandby = wire.ErrStandby
 
 	// ErrClosed: the listener has stopped. The wait has no outcome; wait again elsewhere.
 	ErrClosed = errors.New("pgbarrier: the listener is closed: the wait has no outcome, wait again elsewhere")
 )
 
-// TokenError tells which token an error speaks of.
+// TokenError says which token an error speaks of.
 type TokenError struct {
 	Token Token
 	Err   error // what errors.Is and errors.As look at
@@ -42,20 +44,3 @@ func (e *TokenError) Error() string { return fmt.Sprintf("pgbarrier: %v: %v", e.
 
 // Unwrap returns Err.
 func (e *TokenError) Unwrap() error { return e.Err }
-
-// Explain wraps an error of a statement on the pgbarrier schema with what was being done and, where
-// the SQLSTATE tells, with what to do about it. It serves the packages built on this one.
-func Explain(doing string, err error) error {
-	// An interface, because lib/pq has the method as well as pgx.
-	var state interface{ SQLState() string }
-	if errors.As(err, &state) {
-		// https://www.postgresql.org/docs/current/errcodes-appendix.html
-		switch state.SQLState() {
-		case "3F000", "42883", "42P01", "42703": // no such schema, function, table, column
-			return fmt.Errorf("pgbarrier: %s: %w (%w)", doing, ErrNotMigrated, err)
-		case "42501": // insufficient_privilege
-			return fmt.Errorf("pgbarrier: %s: the role lacks a grant, the head of sql/triggers.sql lists them: %w", doing, err)
-		}
-	}
-	return fmt.Errorf("pgbarrier: %s: %w", doing, err)
-}

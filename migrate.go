@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // SQL is sql/triggers.sql, the schema as one idempotent statement, for applications that hand it to
@@ -17,10 +19,6 @@ import (
 //go:embed sql/triggers.sql
 var SQL string
 
-// schemaVersion is what this library works with. It rises when a function changes its meaning, not
-// when one is added.
-const schemaVersion = 1
-
 // DB is what *pgxpool.Pool, *pgx.Conn and pgx.Tx have in common.
 type DB interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
@@ -28,19 +26,18 @@ type DB interface {
 }
 
 // Migrate installs the schema, or brings it up to this version, in one transaction. It can run at
-// every start, in several processes at once: where nothing is to be done no table is locked. The
-// role must own the schema or, the first time, have CREATE on the database. A newer schema is left
-// as it is: [ErrNotMigrated].
+// every start, in several processes at once. Where nothing is to be done it writes nothing and locks
+// nothing, and any role may call it, also in a read-only session; otherwise the role must own the schema or,
+// the first time, have CREATE on the database. A newer schema is left as it is: [ErrNotMigrated].
 func Migrate(ctx context.Context, db DB) error {
 	if err := requireDB(db); err != nil {
 		return err
 	}
 	if _, err := db.Exec(ctx, SQL); err != nil {
-		var pgErr *pgconn.PgError
-		if errors.As(err, &pgErr) && pgErr.Code == "55000" { // object_not_in_prerequisite_state: a newer version is installed
+		switch wire.SQLState(err) {
+		case wire.ObjectNotInPrerequisite: // a newer version is installed
 			return fmt.Errorf("pgbarrier: migrate: %w (%w)", ErrNotMigrated, err)
-		}
-		if pgErr != nil && pgErr.Code == "42501" { // insufficient_privilege
+		case wire.InsufficientPrivilege:
 			return fmt.Errorf("pgbarrier: migrate: the role must own schema pgbarrier or, where there is none yet, have CREATE on the database: %w", err)
 		}
 		return fmt.Errorf("pgbarrier: migrate: %w", err)
@@ -58,51 +55,37 @@ func CheckSchema(ctx context.Context, db DB) error {
 	const doing = "look at the schema"
 	var version int
 	if err := db.QueryRow(ctx, "SELECT pgbarrier.version()").Scan(&version); err != nil {
-		return Explain(doing, err)
+		return wire.Explain(doing, err)
 	}
-	if err := requireVersion(version); err != nil {
+	if err := wire.RequireVersion(version); err != nil {
 		return err
 	}
-	// Without the trigger every wait would still end, but only by polling.
+	// Without announce every wait would still end, but only by checks; without the others a lost row would
+	// read as an abort.
 	var missing *string
 	err := db.QueryRow(ctx, `
-		SELECT string_agg(what, ', ') FROM (VALUES
-			('function announce', to_regprocedure('pgbarrier.announce()') IS NOT NULL),
-			('function check', to_regprocedure('pgbarrier.check(pg_catalog.text[])') IS NOT NULL),
-			('function create', to_regprocedure('pgbarrier.create(boolean)') IS NOT NULL),
-			('function first_id', to_regprocedure('pgbarrier.first_id(pg_catalog.timestamptz)') IS NOT NULL),
-			('function never_assigned', to_regprocedure('pgbarrier.never_assigned(pg_catalog.xid8)') IS NOT NULL),
-			('function new_id', to_regprocedure('pgbarrier.new_id()') IS NOT NULL),
-			('function origin', to_regprocedure('pgbarrier.origin()') IS NOT NULL),
-			('function purge', to_regprocedure('pgbarrier.purge(interval,integer)') IS NOT NULL),
-			('function status', to_regprocedure('pgbarrier.status(pg_catalog.text)') IS NOT NULL),
-			('function token', to_regprocedure('pgbarrier.token(pg_catalog.uuid,pg_catalog.xid8)') IS NOT NULL),
-			('function truncated', to_regprocedure('pgbarrier.truncated()') IS NOT NULL),
-			('function visible', to_regprocedure('pgbarrier.visible(pg_catalog.text[])') IS NOT NULL),
-			('function watch', to_regprocedure('pgbarrier.watch(pg_catalog.text[],pg_catalog.xid8[],integer,integer)') IS NOT NULL),
-			('table horizon', to_regclass('pgbarrier.horizon') IS NOT NULL),
-			('table identity', to_regclass('pgbarrier.identity') IS NOT NULL),
-			('table barrier', to_regclass('pgbarrier.barrier') IS NOT NULL),
-			('trigger announce', EXISTS (SELECT FROM pg_catalog.pg_trigger
-				WHERE tgrelid = to_regclass('pgbarrier.barrier') AND tgname = 'announce' AND tgenabled IN ('O', 'A'))),
-			('trigger truncated', EXISTS (SELECT FROM pg_catalog.pg_trigger
-				WHERE tgrelid = to_regclass('pgbarrier.barrier') AND tgname = 'truncated'))
+		SELECT string_agg(what, ', ') FROM (
+			SELECT 'function ' || f, to_regprocedure('pgbarrier.' || f) IS NOT NULL FROM unnest(ARRAY[
+				'announce()', 'check(text[])', 'check(uuid[],xid8[])', 'create(boolean)', 'first_id(timestamptz)',
+				'letters(text[],uuid[],text,text)', 'lost()', 'mark(xid8)', 'never_assigned(xid8)', 'only_origin()',
+				'purge(interval,integer)', 'purge_batch(interval,integer,uuid)', 'seed(uuid)', 'split(text[])', 'status(text)',
+				'visible(text[])', 'visible(uuid[],xid8[])', 'warn_of_autocommit(text)']) AS f
+			UNION ALL
+			SELECT 'relation ' || r, to_regclass('pgbarrier.' || r) IS NOT NULL
+			FROM unnest(ARRAY['barrier', 'here', 'horizon', 'origin']) AS r
+			UNION ALL
+			SELECT format('trigger %s of %s', name, relation), EXISTS (
+				SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass('pgbarrier.' || relation)
+					AND tgname = name AND enabled LIKE '%' || tgenabled || '%')
+			FROM (VALUES ('barrier', 'announce', 'OA'), ('barrier', 'lost_id', 'A'), ('barrier', 'lost_row', 'R'),
+				('barrier', 'lost_rows', 'O'), ('barrier', 'lost_table', 'A'), ('origin', 'lost_rows', 'A'),
+				('origin', 'lost_table', 'A'), ('origin', 'only_origin', 'A')) AS t (relation, name, enabled)
 		) AS part(what, there) WHERE NOT there`).Scan(&missing)
 	if err != nil {
-		return Explain(doing, err)
+		return wire.Explain(doing, err)
 	}
 	if missing != nil {
 		return fmt.Errorf("pgbarrier: %s: %w: it lacks %s", doing, ErrNotMigrated, *missing)
-	}
-	return nil
-}
-
-func requireVersion(version int) error {
-	switch {
-	case version > schemaVersion:
-		return fmt.Errorf("pgbarrier: %w: the database has version %d, this library works with version %d: upgrade the library", ErrNotMigrated, version, schemaVersion)
-	case version < schemaVersion:
-		return fmt.Errorf("pgbarrier: %w: the database has version %d, this library works with version %d", ErrNotMigrated, version, schemaVersion)
 	}
 	return nil
 }

@@ -4,6 +4,10 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // purgeBatch bounds how many rows one transaction deletes.
@@ -15,7 +19,7 @@ const purgeBatch = 10_000
 //
 // A wait for a purged barrier ends with [ErrExpired], so retention must outlast the slowest
 // redelivery of a message and the longest transaction. It must be positive; a day or more is usual.
-// The role needs EXECUTE on pgbarrier.purge(interval, integer).
+// The role needs EXECUTE on pgbarrier.purge_batch(interval, integer, uuid).
 func Purge(ctx context.Context, db DB, retention time.Duration) (int64, error) {
 	if err := requireDB(db); err != nil {
 		return 0, err
@@ -24,12 +28,13 @@ func Purge(ctx context.Context, db DB, retention time.Duration) (int64, error) {
 		return 0, fmt.Errorf("pgbarrier: purge: retention is %v, it must be longer than zero", retention)
 	}
 	var total int64
+	var after *uuid.UUID // the last barrier of the batch before
 	for {
 		var purged *int64 // null: another session is purging
-		err := db.QueryRow(ctx, "SELECT pgbarrier.purge($1::bigint * interval '1 microsecond', $2::integer)",
-			max(retention.Microseconds(), 1), purgeBatch).Scan(&purged)
+		err := db.QueryRow(ctx, "SELECT purged, last FROM pgbarrier.purge_batch($1::bigint * interval '1 microsecond', $2::integer, $3::uuid)",
+			max(retention.Microseconds(), 1), purgeBatch, after).Scan(&purged, &after)
 		if err != nil {
-			return total, Explain("purge", err)
+			return total, wire.Explain("purge", err)
 		}
 		if purged == nil {
 			return total, nil

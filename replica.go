@@ -3,6 +3,8 @@ package pgbarrier
 import (
 	"context"
 	"fmt"
+
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // AwaitReplica waits with the default delays, see [Poller.AwaitReplica].
@@ -37,21 +39,20 @@ func AwaitReplica(ctx context.Context, replica DB, tokens ...Token) error {
 // have to be asked of the primary after the commit, would wait for whatever else was written until
 // then, and tells nothing after a failover, where the same position holds other updates.
 //
-// The role needs EXECUTE on pgbarrier.visible(text[]).
+// The role needs EXECUTE on pgbarrier.visible(uuid[], xid8[]).
 func (p Poller) AwaitReplica(ctx context.Context, replica DB, tokens ...Token) error {
-	return p.wait(ctx, replica, judgeVisible, tokens)
+	return p.wait(ctx, replica, &question{doing: "look at the replica", ask: askReplica}, tokens)
 }
 
-func judgeVisible(ctx context.Context, replica DB, tokens ...Token) (Judgement, error) {
-	var oneSnapshot bool
-	judgement, err := ask(ctx, replica, "look at the replica",
-		"SELECT version, origin, snapshot, outcomes, one_snapshot FROM pgbarrier.visible($1)", tokens, nil, &oneSnapshot)
+func askReplica(ctx context.Context, replica wire.DB, tokens []Token) (wire.Answer, error) {
+	answer, oneSnapshot, err := wire.Visible(ctx, replica, tokens)
 	if err != nil || !oneSnapshot || !inTransaction(replica) {
-		return judgement, err
+		return answer, err
 	}
-	pending, err := stillPending(tokens, judgement.Statuses)
-	if err == nil && len(pending) > 0 {
-		err = fmt.Errorf("pgbarrier: look at the replica: %v is not visible in this transaction's one snapshot, and cannot become so: wait before it begins, or in READ COMMITTED", pending[0])
+	for i, outcome := range answer.Outcomes {
+		if outcome == wire.Pending {
+			return answer, fmt.Errorf("pgbarrier: look at the replica: %v is not visible in this transaction's one snapshot, and cannot become so: wait before it begins, or in READ COMMITTED", tokens[i])
+		}
 	}
-	return judgement, err
+	return answer, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // replies is a replica that answers each question with the next of its replies, and goes on with the
@@ -23,7 +24,7 @@ type replies struct {
 }
 
 type reply struct {
-	outcomes    string
+	outcomes    string // W: of another origin
 	oneSnapshot bool
 	err         error
 }
@@ -38,9 +39,16 @@ func (r reply) Scan(into ...any) error {
 	if r.err != nil {
 		return r.err
 	}
-	*into[0].(*int), *into[1].(*string), *into[2].(*string), *into[3].(*string) = 1, "0a1b2c3d", "10:10:", r.outcomes
+	*into[0].(*int), *into[1].(*string), *into[2].(*string), *into[3].(*string) = wire.SchemaVersion, r.origin(), "10:10:", r.outcomes
 	*into[4].(*bool) = r.oneSnapshot
 	return nil
+}
+
+func (r reply) origin() string {
+	if r.outcomes == "W" {
+		return "00000000"
+	}
+	return someToken[len(someToken)-8:]
 }
 
 func failure(state string) reply { return reply{err: &pgconn.PgError{Code: state, Message: "told"}} }

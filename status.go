@@ -1,37 +1,39 @@
 package pgbarrier
 
-import "fmt"
+import (
+	"fmt"
 
-// Status is what a check tells about one token.
+	"github.com/pgbarrier/pgbarrier/internal/wire"
+)
+
+// Status is what a check finds of one token.
 type Status uint8
 
 const (
 	// Pending: neither commit nor abort is certain yet. The only status that can change.
-	Pending Status = iota
+	Pending = Status(wire.Pending)
 	// Committed: the transaction's updates can be read.
-	Committed
+	Committed = Status(wire.Committed)
 	// Aborted: they never will be.
-	Aborted
+	Aborted = Status(wire.Aborted)
 	// Expired: the transaction has ended, and the barrier is older than what has been purged.
-	Expired
+	Expired = Status(wire.Expired)
 	// WrongDatabase: the token was made in another database.
-	WrongDatabase
+	WrongDatabase = Status(wire.WrongDatabase)
 	// Invalid: the database never made this token.
-	Invalid
+	Invalid = Status(wire.Invalid)
 )
 
-// The letters are those that pgbarrier.check returns, see sql/triggers.sql.
 var statuses = [...]struct {
-	letter byte
-	name   string
-	err    error
+	name string
+	err  error
 }{
-	Pending:       {'P', "pending", nil},
-	Committed:     {'C', "committed", nil},
-	Aborted:       {'A', "aborted", ErrAborted},
-	Expired:       {'E', "expired", ErrExpired},
-	WrongDatabase: {'W', "wrong database", ErrWrongDatabase},
-	Invalid:       {'I', "invalid", ErrInvalidToken},
+	Pending:       {"pending", nil},
+	Committed:     {"committed", nil},
+	Aborted:       {"aborted", ErrAborted},
+	Expired:       {"expired", ErrExpired},
+	WrongDatabase: {"wrong database", ErrWrongDatabase},
+	Invalid:       {"invalid", ErrInvalidToken},
 }
 
 // String returns the status in lower-case words.
@@ -49,13 +51,4 @@ func (s Status) Err(t Token) error {
 		return nil
 	}
 	return &TokenError{Token: t, Err: statuses[s].err}
-}
-
-func parseStatus(letter byte) (Status, error) {
-	for s := range statuses {
-		if statuses[s].letter == letter {
-			return Status(s), nil
-		}
-	}
-	return 0, fmt.Errorf("the server answered with an unknown outcome %q", letter)
 }

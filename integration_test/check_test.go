@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 func TestStatusesComeInTheOrderOfTheTokens(t *testing.T) {
@@ -37,9 +38,9 @@ func TestNoTokensAreNoStatuses(t *testing.T) {
 	if got, err := pgbarrier.Check(t.Context(), pool); err != nil || len(got) != 0 {
 		t.Errorf("got %v, %v", got, err)
 	}
-	judgement, err := pgbarrier.Judge(t.Context(), pool)
-	if err != nil || judgement.Origin != committed(t, pool).Origin || judgement.Snapshot.Xmax == 0 {
-		t.Errorf("got %+v, %v", judgement, err)
+	answer, err := wire.Check(t.Context(), pool, []pgbarrier.Token(nil))
+	if err != nil || answer.Origin != committed(t, pool).Origin || answer.Snapshot.Xmax == 0 {
+		t.Errorf("got %+v, %v", answer, err)
 	}
 }
 

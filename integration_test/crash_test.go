@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 	"github.com/pgbarrier/pgbarrier/devpg"
 )
 
@@ -47,11 +48,11 @@ func restart(t *testing.T, s *devpg.Server, pool *pgxpool.Pool) {
 // nextXID is the transaction id that will be handed out next.
 func nextXID(t *testing.T, db pgbarrier.DB) uint64 {
 	t.Helper()
-	judgement, err := pgbarrier.Judge(t.Context(), db)
+	answer, err := wire.Check(t.Context(), db, []pgbarrier.Token(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return judgement.Snapshot.Xmax
+	return answer.Snapshot.Xmax
 }
 
 // The xid of a transaction that a crash took may never have reached the disk. It is then handed out

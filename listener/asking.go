@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // What a waitSet tells the checker: what to ask for, and how soon.
@@ -45,7 +46,7 @@ func (s *waitSet) toCheck(n uint64, few int) (tokens []pgbarrier.Token, enough b
 
 // notRunning returns the tokens that check number n has not asked for and whose transactions the
 // snapshot does not show as running. It costs O(transactions + tokens returned).
-func (s *waitSet) notRunning(n uint64, snapshot pgbarrier.Snapshot) []pgbarrier.Token {
+func (s *waitSet) notRunning(n uint64, snapshot wire.Snapshot) []pgbarrier.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var tokens []pgbarrier.Token
@@ -159,7 +160,7 @@ func (s *waitSet) watchedUntil(t time.Time) {
 }
 
 // sawEnded makes a check due if the snapshot shows one of the transactions as ended, and tells whether.
-func (s *waitSet) sawEnded(xids []uint64, snapshot pgbarrier.Snapshot) bool {
+func (s *waitSet) sawEnded(xids []uint64, snapshot wire.Snapshot) bool {
 	if !slices.ContainsFunc(xids, snapshot.Ended) {
 		return false
 	}

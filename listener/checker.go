@@ -20,7 +20,7 @@ const (
 // none has a check of its own.
 type checker struct {
 	waits  *waitSet
-	judge  func(ctx context.Context, tokens []pgbarrier.Token) (pgbarrier.Judgement, error)
+	judge  func(ctx context.Context, tokens []pgbarrier.Token) (judgement, error)
 	pace   pace
 	rest   rest
 	status *status
@@ -68,7 +68,7 @@ func (c *checker) check(ctx context.Context) {
 }
 
 // ask asks in as many statements as it takes, at least one, and returns the last answer.
-func (c *checker) ask(ctx context.Context, tokens []pgbarrier.Token, report *Checked) (pgbarrier.Judgement, error) {
+func (c *checker) ask(ctx context.Context, tokens []pgbarrier.Token, report *Checked) (judgement, error) {
 	for {
 		n := min(len(tokens), c.waits.asking())
 		judgement, err := c.judge(ctx, tokens[:n])

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // A Listener ends waits for barriers of one database. Its methods may be called by any number of
@@ -119,14 +120,6 @@ func (l *Listener) run(ctx context.Context) error {
 		log:       l.config.Logger,
 		trace:     l.config.Trace,
 	}
-	watcher := &watcher{
-		waits: l.waits,
-		watch: l.watch.watch,
-		pace:  checker.pace,
-		rest:  untilReady,
-		log:   l.config.Logger,
-	}
-	tasks.Go(func() { watcher.run(ctx) })
 	receiver.run(ctx)
 	return ctx.Err()
 }
@@ -145,7 +138,7 @@ func (l *Listener) awaitServer(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !pgbarrier.IsOutage(err) && !errors.Is(err, errHook):
+		case !wire.IsOutage(err) && !errors.Is(err, errHook):
 			return err
 		}
 		l.status.disconnected(err)

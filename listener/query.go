@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 const (
@@ -144,20 +145,26 @@ func (q *queryConn) close() {
 	q.drop()
 }
 
-func (q *queryConn) judge(ctx context.Context, tokens []pgbarrier.Token) (judgement pgbarrier.Judgement, err error) {
+func (q *queryConn) judge(ctx context.Context, tokens []pgbarrier.Token) (j judgement, err error) {
 	err = q.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		judgement, err = pgbarrier.Judge(ctx, conn, tokens...)
+		j, err = judge(ctx, conn, tokens)
 		return err
 	})
-	return judgement, err
+	return j, err
 }
 
-func (q *queryConn) watch(ctx context.Context, tokens []pgbarrier.Token, xids []uint64, patience, pause time.Duration) (judgement pgbarrier.Judgement, err error) {
-	err = q.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		judgement, err = pgbarrier.Watch(ctx, conn, tokens, xids, patience, pause)
-		return err
-	})
-	return judgement, err
+type judgement struct {
+	Snapshot wire.Snapshot
+	Statuses []pgbarrier.Status
+}
+
+func judge(ctx context.Context, conn *pgx.Conn, tokens []pgbarrier.Token) (judgement, error) {
+	answer, err := wire.Check(ctx, conn, tokens)
+	j := judgement{Snapshot: answer.Snapshot}
+	for _, o := range answer.Outcomes {
+		j.Statuses = append(j.Statuses, pgbarrier.Status(o))
+	}
+	return j, err
 }
 
 func (q *queryConn) notify(ctx context.Context, channel, payload string) error {

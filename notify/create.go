@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // Tx is an open pgx transaction: pgx.Tx, *pgxpool.Tx. It asks for Commit so that a pool or a
@@ -88,7 +89,7 @@ func scan(row interface{ Scan(dest ...any) error }) (pgbarrier.Token, error) {
 	if err := row.Scan(&token); errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, sql.ErrTxDone) {
 		return pgbarrier.Token{}, fmt.Errorf("pgbarrier: %s: the transaction has ended, create the barrier before COMMIT: %w", doing, err)
 	} else if err != nil {
-		return pgbarrier.Token{}, pgbarrier.Explain(doing, err)
+		return pgbarrier.Token{}, wire.Explain(doing, err)
 	}
 	return token, nil
 }

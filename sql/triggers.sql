@@ -4,92 +4,231 @@
 -- +migrate StatementBegin
 -- migrate:up
 
--- The pgbarrier schema, version 1, for PostgreSQL 14 and later.
+-- The pgbarrier schema, version 2, for PostgreSQL 14 and later.
 --
 -- One statement, so that it is all or nothing under every tool: psql -v ON_ERROR_STOP=1 -f, goose,
--- golang-migrate, tern, dbmate, sql-migrate, pgbarrier.Migrate. Run it again at any time: what is
--- already right is left alone (no table or trigger is touched, grants stay), what is missing or
--- older is repaired. Processes that run it at once take turns.
+-- golang-migrate, tern, dbmate, sql-migrate, pgbarrier.Migrate. Run it again at any time, as any role:
+-- where nothing is to be done it writes nothing and locks nothing. What is missing, older or changed is
+-- repaired, and grants stay. Processes that migrate at once take turns.
 --
 -- No backslashes: in a session with standard_conforming_strings off they would be escapes.
 --
 -- Nothing is granted to PUBLIC. What applications need:
 --   GRANT USAGE ON SCHEMA pgbarrier TO producer, worker;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.create(boolean) TO producer;
---   GRANT EXECUTE ON FUNCTION pgbarrier.version(), pgbarrier.check(text[]), pgbarrier.watch(text[], xid8[], integer, integer) TO worker;
---   GRANT EXECUTE ON FUNCTION pgbarrier.visible(text[]) TO whoever reads from a standby;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.version(), pgbarrier.check(uuid[], xid8[]) TO worker;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.visible(uuid[], xid8[]) TO whoever reads from a standby;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.purge_batch(interval, integer, uuid) TO whoever purges;
+-- And for those who use SQL alone:
+--   GRANT EXECUTE ON FUNCTION pgbarrier.status(text), pgbarrier.check(text[]), pgbarrier.visible(text[]) TO worker;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.purge(interval, integer) TO whoever purges;
---   GRANT EXECUTE ON FUNCTION pgbarrier.status(text) TO whoever asks from SQL;
 DO $pgbarrier$
 DECLARE
-	installed integer;
-	new_table boolean;
-	stranger  text;
+	-- The first digits of the sha256 of this file without this line. A test says what they must be.
+	revision CONSTANT text := '000000000000';
+
 	found_path text := pg_catalog.current_setting('search_path');
+	stranger   text;
+	installed  integer;
+	marked     boolean;
+	legacy     bigint; -- the origin that version 1 computed
+	through    xid8;   -- of the first mark; null: as late as possible
+	old_grants text;
+	state      text;
+
+	-- What there is, apart from owners and grants. Whether announcing is enabled ALWAYS or only for
+	-- ordinary sessions is the owner's choice.
+	describe CONSTANT text := $describe$
+		SELECT encode(sha256(convert_to(string_agg(part, chr(10) ORDER BY part COLLATE "C"), 'UTF8')), 'hex') FROM (
+			SELECT concat_ws(' ', 'function', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), p.prosecdef,
+				p.provolatile, p.proconfig, p.prosrc) AS part
+			FROM pg_proc p WHERE p.pronamespace = to_regnamespace('pgbarrier')
+			UNION ALL
+			SELECT concat_ws(' ', 'relation', c.relname, c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
+				CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) WHEN 'i' THEN pg_get_indexdef(c.oid) END)
+			FROM pg_class c WHERE c.relnamespace = to_regnamespace('pgbarrier')
+			UNION ALL
+			SELECT concat_ws(' ', 'column', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated,
+				pg_get_expr(d.adbin, d.adrelid))
+			FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+			LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+			WHERE c.relnamespace = to_regnamespace('pgbarrier') AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+			UNION ALL
+			SELECT concat_ws(' ', 'trigger', CASE WHEN t.tgname = 'announce' THEN replace(t.tgenabled::text, 'A', 'O') ELSE t.tgenabled::text END,
+				pg_get_triggerdef(t.oid))
+			FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+			WHERE c.relnamespace = to_regnamespace('pgbarrier') AND NOT t.tgisinternal
+		) AS parts
+	$describe$;
 BEGIN
 	-- Whoever migrates is powerful, and may have a schema of others in front. Given back at the end,
 	-- because a migration tool goes on in the same transaction.
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
-	-- Released at the end of the transaction, whichever tool opened it.
-	PERFORM pg_catalog.pg_advisory_xact_lock(7018962344107663490);
+	IF current_setting('server_version_num')::integer < 140000 THEN
+		RAISE EXCEPTION 'pgbarrier needs PostgreSQL 14 or later, this server is %', current_setting('server_version');
+	END IF;
 
-	IF pg_catalog.current_setting('server_version_num')::integer < 140000 THEN
-		RAISE EXCEPTION 'pgbarrier needs PostgreSQL 14 or later, this server is %',
-			pg_catalog.current_setting('server_version');
-	END IF;
-	-- Whoever may create schemas may have made this one first, with triggers on its tables and code in
-	-- the place of ours. Only what belongs to a role that has all our rights anyway is run or kept.
-	SELECT pg_catalog.pg_get_userbyid(o.owner) INTO stranger FROM (
-		SELECT nspowner AS owner, oid AS schema FROM pg_catalog.pg_namespace
-		UNION ALL SELECT proowner, pronamespace FROM pg_catalog.pg_proc
-		UNION ALL SELECT relowner, relnamespace FROM pg_catalog.pg_class
-	) o WHERE o.schema = pg_catalog.to_regnamespace('pgbarrier') AND NOT pg_catalog.pg_has_role(o.owner, current_user, 'MEMBER')
-	LIMIT 1;
-	IF stranger IS NOT NULL THEN
-		RAISE EXCEPTION 'schema pgbarrier belongs, at least in part, to role %, whose code % would run: migrate as that role (SET ROLE), or drop the schema if it should not be there',
-			stranger, current_user USING ERRCODE = 'insufficient_privilege';
-	END IF;
-	IF pg_catalog.to_regprocedure('pgbarrier.version()') IS NOT NULL THEN
+	-- The second look is for what another process did while this one waited for its turn.
+	FOR look IN 1..2 LOOP
+		-- Whoever may create schemas may have made this one first, with triggers on its tables and code in
+		-- the place of ours. Only what belongs to a role that has all our rights anyway is run or kept.
+		SELECT pg_get_userbyid(o.owner) INTO stranger FROM (
+			SELECT nspowner AS owner, oid AS schema FROM pg_namespace
+			UNION ALL SELECT proowner, pronamespace FROM pg_proc
+			UNION ALL SELECT relowner, relnamespace FROM pg_class
+		) o WHERE o.schema = to_regnamespace('pgbarrier') AND NOT pg_has_role(o.owner, current_user, 'MEMBER')
+		LIMIT 1;
+
+		-- A role that could not migrate anyhow may be told that nothing is to be done.
+		IF stranger IS NULL OR NOT has_database_privilege(current_database(), 'CREATE') THEN
+			EXECUTE describe INTO state;
+			IF obj_description(to_regnamespace('pgbarrier'), 'pg_namespace') = concat('pgbarrier schema 2, revision ', revision, ', state ', state) THEN
+				marked := true;
+				IF stranger IS NULL THEN -- a restored dump has everything but a mark of its own
+					EXECUTE 'SELECT EXISTS (SELECT FROM pgbarrier.horizon)' INTO marked;
+				END IF;
+				IF marked THEN
+					PERFORM set_config('search_path', found_path, true);
+					RETURN;
+				END IF;
+			END IF;
+		END IF;
+
+		IF stranger IS NOT NULL THEN
+			RAISE EXCEPTION 'schema pgbarrier belongs, at least in part, to role %, whose code % would run: migrate as that role (SET ROLE), or drop the schema if it should not be there',
+				stranger, current_user USING ERRCODE = 'insufficient_privilege';
+		END IF;
+		IF look = 1 THEN
+			-- Released at the end of the transaction, whichever tool opened it.
+			PERFORM pg_advisory_xact_lock(7018962344107663490);
+		END IF;
+	END LOOP;
+
+	IF to_regprocedure('pgbarrier.version()') IS NOT NULL THEN
 		EXECUTE 'SELECT pgbarrier.version()' INTO installed;
-		IF installed > 1 THEN
-			RAISE EXCEPTION 'pgbarrier schema version % is installed, this file is version 1', installed
+		IF installed > 2 THEN
+			RAISE EXCEPTION 'pgbarrier schema version % is installed, this file is version 2', installed
 				USING ERRCODE = 'object_not_in_prerequisite_state', -- Migrate knows it by that
 				HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
 		END IF;
 	END IF;
 
-	IF pg_catalog.to_regnamespace('pgbarrier') IS NULL THEN
+	IF to_regnamespace('pgbarrier') IS NULL THEN
 		CREATE SCHEMA pgbarrier;
 	END IF;
 
 	-- One row per barrier, visible exactly when its transaction has committed. xid is the top-level
-	-- transaction's: the row's own xmin would be a subtransaction's under a savepoint.
-	new_table := pg_catalog.to_regclass('pgbarrier.barrier') IS NULL;
-	IF new_table THEN
+	-- transaction's: the row's own xmin would be a subtransaction's under a savepoint. The few rows with an
+	-- id below every barrier's are marks, see mark().
+	IF to_regclass('pgbarrier.barrier') IS NULL THEN
 		CREATE TABLE pgbarrier.barrier (
-			id  pg_catalog.uuid PRIMARY KEY,
-			xid pg_catalog.xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id()
+			id  uuid PRIMARY KEY,
+			xid xid8 NOT NULL DEFAULT pg_current_xact_id()
 		);
-		-- Tokens of an earlier barrier table must not be judged by this one.
-		IF pg_catalog.to_regclass('pgbarrier.identity') IS NOT NULL THEN
-			DROP TABLE pgbarrier.identity;
-		END IF;
-		IF pg_catalog.to_regclass('pgbarrier.horizon') IS NOT NULL THEN
-			DROP TABLE pgbarrier.horizon;
+	END IF;
+
+	-- Ids are UUIDv7 of the server's clock: purging by age is then a range of the primary key, and no
+	-- client's clock is trusted. At least 62 bits are strong random. A default, and not a function of ours,
+	-- because it is planned once and then costs no call.
+	IF NOT EXISTS (SELECT FROM pg_attrdef WHERE adrelid = 'pgbarrier.barrier'::regclass AND adnum = 1) THEN
+		IF current_setting('server_version_num')::integer >= 180000 THEN
+			ALTER TABLE pgbarrier.barrier ALTER id SET DEFAULT uuidv7();
+		ELSE
+			-- A random UUIDv4, its first 48 bits replaced by milliseconds, its version nibble 4 made 7.
+			ALTER TABLE pgbarrier.barrier ALTER id SET DEFAULT
+				encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+					PLACING substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+					FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid;
 		END IF;
 	END IF;
 
-	-- What makes this database itself. The one row is never updated: see origin().
-	IF pg_catalog.to_regclass('pgbarrier.identity') IS NULL THEN
-		CREATE TABLE pgbarrier.identity (seed bigint NOT NULL);
-		CREATE UNIQUE INDEX identity_has_one_row ON pgbarrier.identity ((true));
+	-- A random number for every row that is inserted, also by pg_restore, which does not restore the values
+	-- of generated columns: so a dump does not carry it. The declaration is not true. It makes PostgreSQL
+	-- take the function for a generated column, and the argument has it called for each row.
+	CREATE OR REPLACE FUNCTION pgbarrier.seed(id uuid) RETURNS bigint
+	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+	AS $fn$ BEGIN RETURN ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint; END $fn$;
+
+	-- What makes this database itself: one row, of which the first counts if something has added others.
+	IF to_regclass('pgbarrier.origin') IS NULL THEN
+		CREATE TABLE pgbarrier.origin (
+			id   uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+			base bigint NOT NULL DEFAULT 0,
+			seed bigint NOT NULL GENERATED ALWAYS AS (pgbarrier.seed(id)) STORED
+		);
 	END IF;
-	-- Also where a dump of the schema alone was restored.
-	IF NOT EXISTS (SELECT FROM pgbarrier.identity) THEN
-		INSERT INTO pgbarrier.identity
-			VALUES (('x' || left(pg_catalog.gen_random_uuid()::text, 8))::bit(32)::bigint);
+
+	-- A token's origin: which database its xid belongs to. Made of the random seed, which a restored dump
+	-- does not carry, and of the database's oid, which CREATE DATABASE ... TEMPLATE changes. Physical copies
+	-- (a promoted standby, pg_upgrade, point-in-time recovery) keep both, and their xids go on, so their
+	-- tokens stay good. The factor is odd, so that another oid always makes another sum modulo 2^32.
+	-- The last directory of a table's path is its database's oid, found in half the time that asking
+	-- pg_database takes. A view, because it is parsed now, whatever a caller's search_path will be.
+	CREATE OR REPLACE VIEW pgbarrier.here AS
+		SELECT lpad(to_hex((o.base + o.seed + split_part(pg_relation_filepath(o.tableoid), '/', -2)::bigint * 715827883) & 4294967295), 8, '0') AS origin,
+			lpad(to_hex(o.seed), 8, '0') AS seed
+		FROM pgbarrier.origin o ORDER BY o.ctid LIMIT 1;
+
+	-- Transactions up to and including this one may have had barriers whose rows are gone; of a later one,
+	-- every row that was committed is there. No row: that may be so of all. See mark().
+	IF to_regclass('pgbarrier.horizon') IS NOT NULL AND (SELECT relkind FROM pg_class WHERE oid = to_regclass('pgbarrier.horizon')) = 'r' THEN
+		-- Version 1 has an id there.
+		EXECUTE $sql$SELECT CASE WHEN bool_and(purged_through = '00000000-0000-0000-0000-000000000000') THEN '0'::xid8 END FROM pgbarrier.horizon$sql$ INTO through;
+		EXECUTE 'SELECT (''x'' || pgbarrier.origin())::bit(32)::bigint' INTO legacy;
+		DROP TABLE pgbarrier.horizon;
 	END IF;
+	CREATE OR REPLACE VIEW pgbarrier.horizon AS
+		SELECT b.xid AS through FROM pgbarrier.here h JOIN pgbarrier.barrier b
+			ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), '000000000000000')::uuid
+			AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), 'fffffffffffffff')::uuid
+			AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0')
+		ORDER BY b.xid DESC LIMIT 1;
+
+	-- mark makes the horizon's row. That a barrier's row is missing proves an abort only as long as no row
+	-- of a committed one can be missing, so the proof stands among the rows themselves: whatever empties
+	-- the table, hides it or shows an older state of it takes the mark along, whether triggers fire or not.
+	-- A copy of a mark is none, because the id says by whom it was written (its xmin) and in which database
+	-- (its seed): not one that was restored from a dump, and not one that a rewritten table has.
+	-- Without through, it is as late as possible. The block with EXCEPTION is a subtransaction, whose id is
+	-- greater than any that was handed out before: also in a transaction with one snapshot.
+	CREATE OR REPLACE FUNCTION pgbarrier.mark(through xid8 DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET row_security = off
+	AS $fn$
+	DECLARE
+		own    bigint := pg_current_xact_id()::text::bigint;
+		blank  uuid := '00000000-0000-0000-0000-000000000000';
+		writer bigint;
+		prefix text;
+		made   uuid;
+	BEGIN
+		IF NOT EXISTS (SELECT FROM pgbarrier.here) THEN
+			INSERT INTO pgbarrier.origin DEFAULT VALUES;
+		END IF;
+		SELECT concat('00000000', left(h.seed, 4), '0', right(h.seed, 4)) INTO prefix FROM pgbarrier.here h;
+		BEGIN
+			INSERT INTO pgbarrier.barrier AS b (id, xid) VALUES (blank, '0') RETURNING b.xmin::text::bigint INTO writer;
+			made := (prefix || lpad(to_hex(writer), 15, '0'))::uuid;
+			UPDATE pgbarrier.barrier b SET id = made,
+				xid = coalesce(mark.through, (own + ((writer - own) & 4294967295))::text::xid8)
+			WHERE b.id = blank;
+		EXCEPTION WHEN assert_failure THEN
+			RAISE;
+		END;
+		-- It is no barrier to announce, and must not stay a pending trigger event, which would forbid to
+		-- truncate or alter the table later in the transaction.
+		SET CONSTRAINTS pgbarrier.announce IMMEDIATE;
+		SET CONSTRAINTS pgbarrier.announce DEFERRED;
+		-- Several marks are no harm, the latest counts. So one that another transaction is about to remove
+		-- is left to it.
+		IF current_setting('transaction_isolation') = 'read committed' THEN
+			DELETE FROM pgbarrier.barrier b WHERE b.id IN (
+				SELECT m.id FROM pgbarrier.barrier m WHERE m.id >= rpad(prefix, 32, '0')::uuid AND m.id <= rpad(prefix, 32, 'f')::uuid
+					AND m.id <> made AND (mark.through IS NULL OR m.xid <= mark.through)
+				FOR UPDATE SKIP LOCKED);
+		END IF;
+	END
+	$fn$;
 
 	-- The least id of a barrier that is created at that time.
 	CREATE OR REPLACE FUNCTION pgbarrier.first_id(created timestamptz) RETURNS uuid
@@ -100,79 +239,46 @@ BEGIN
 			FROM 1), 'hex')::uuid
 	$fn$;
 
-	-- Barriers up to and including this id may have been purged; none above it has been. If the
-	-- horizon is lost while barriers are not, anything created until now may have been.
-	IF pg_catalog.to_regclass('pgbarrier.horizon') IS NULL THEN
-		CREATE TABLE pgbarrier.horizon (purged_through pg_catalog.uuid NOT NULL);
-		CREATE UNIQUE INDEX horizon_has_one_row ON pgbarrier.horizon ((true));
-	END IF;
-	IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN
-		INSERT INTO pgbarrier.horizon VALUES (
-			CASE WHEN new_table THEN '00000000-0000-0000-0000-000000000000'
-			ELSE pgbarrier.first_id(pg_catalog.clock_timestamp() + '1 second') END);
-	END IF;
-
 	CREATE OR REPLACE FUNCTION pgbarrier.version() RETURNS integer
 	LANGUAGE sql IMMUTABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	AS $fn$ SELECT 1 $fn$;
-
-	-- A token's origin: which database its xid belongs to. Made of the random seed and of what changes
-	-- when the seed is copied: a clone (CREATE DATABASE ... TEMPLATE) has another database oid, a
-	-- restored dump another xmin on the row. Physical copies (a promoted standby, pg_upgrade,
-	-- point-in-time recovery) keep all of it, and their xids go on, so their tokens stay good. The
-	-- factors are odd, so that a change in one term alone always changes the sum modulo 2^32.
-	CREATE OR REPLACE FUNCTION pgbarrier.origin() RETURNS text
-	LANGUAGE plpgsql STABLE
-	AS $fn$
-	BEGIN
-		-- The last directory of a table's path is its database's oid, found in half the time that asking
-		-- pg_database takes.
-		RETURN lpad(to_hex((i.seed + split_part(pg_relation_filepath(i.tableoid), '/', -2)::bigint * 715827883
-				+ i.tableoid::bigint * 16777619 + i.xmin::text::bigint * 1000003) & 4294967295), 8, '0')
-			FROM pgbarrier.identity i;
-	END
-	$fn$;
-
-	-- UUIDv7 of the server's clock: purging by age is then a range of the primary key, and no
-	-- client's clock is trusted. Unguessable: at least 62 bits are strong random.
-	IF pg_catalog.current_setting('server_version_num')::integer >= 180000 THEN
-		CREATE OR REPLACE FUNCTION pgbarrier.new_id() RETURNS uuid
-		LANGUAGE sql VOLATILE
-		AS $fn$ SELECT uuidv7() $fn$;
-	ELSE
-		-- A random UUIDv4, its first 48 bits replaced by milliseconds, its version nibble 4 made 7.
-		CREATE OR REPLACE FUNCTION pgbarrier.new_id() RETURNS uuid
-		LANGUAGE sql VOLATILE
-		AS $fn$
-			SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
-				PLACING substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
-				FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid
-		$fn$;
-	END IF;
-
-	CREATE OR REPLACE FUNCTION pgbarrier.token(id uuid, xid xid8) RETURNS text
-	LANGUAGE sql STABLE
-	AS $fn$ SELECT 'pgb1.' || id || '.' || xid || '.' || pgbarrier.origin() $fn$;
+	AS $fn$ SELECT 2 $fn$;
 
 	-- create makes a barrier in the current transaction and returns its token. announce => false
-	-- switches announcing off for the whole transaction, as PREPARE TRANSACTION requires; waits on
-	-- its barriers then end by the fallback check.
+	-- switches announcing off for the transaction, or until it is rolled back to an earlier savepoint; waits
+	-- on its barriers then end by checks.
+	-- It has no search_path of its own, which would cost a tenth of it: no name or operator in it depends
+	-- on one.
 	CREATE OR REPLACE FUNCTION pgbarrier.create(announce boolean DEFAULT true) RETURNS text
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 	AS $fn$
 	DECLARE
-		token text;
+		token pg_catalog.text;
 	BEGIN
 		IF announce IS FALSE THEN
-			PERFORM set_config('pgbarrier.announce', 'off', true);
+			PERFORM pg_catalog.set_config('pgbarrier.announce', 'off', true);
 		END IF;
-		INSERT INTO pgbarrier.barrier AS b (id) VALUES (pgbarrier.new_id())
-			RETURNING pgbarrier.token(b.id, b.xid) INTO token;
-		IF token IS NULL THEN
-			RAISE EXCEPTION 'pgbarrier: this database has no origin, its table pgbarrier.identity is empty'
+		INSERT INTO pgbarrier.barrier AS b DEFAULT VALUES
+			RETURNING pg_catalog.concat('pgb1.', b.id, '.', b.xid, '.', (SELECT h.origin FROM pgbarrier.here h)) INTO token;
+		-- A transaction that has begun with this very statement, which is nothing but the call.
+		IF pg_catalog.timestamptz_eq(pg_catalog.statement_timestamp(), pg_catalog.transaction_timestamp()) THEN
+			PERFORM pgbarrier.warn_of_autocommit(token);
+		END IF;
+		IF pg_catalog.right(token, 1) OPERATOR(pg_catalog.=) '.' THEN
+			RAISE EXCEPTION 'pgbarrier: this database has no origin, its table pgbarrier.origin is empty'
 				USING ERRCODE = 'undefined_table', HINT = 'Run sql/triggers.sql.';
 		END IF;
 		RETURN token;
+	END
+	$fn$;
+
+	CREATE OR REPLACE FUNCTION pgbarrier.warn_of_autocommit(token text) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	BEGIN
+		IF current_query() ~* '^[[:space:]]*select[^;]*pgbarrier[.]"?create"?[[:space:]]*[(][^;]*;?[[:space:]]*$' THEN
+			RAISE WARNING 'pgbarrier: the barrier % commits by itself, whatever becomes of the changes that it is for', token
+				USING HINT = 'Create it in the transaction of the changes: after BEGIN, before COMMIT.';
+		END IF;
 	END
 	$fn$;
 
@@ -181,179 +287,141 @@ BEGIN
 	-- that all announced would commit one after the other. Therefore only one announcement is in
 	-- flight at a time: who does not get the lock commits without one and rides along (listeners
 	-- check whatever they wait for when they hear anything).
-	-- It must not make COMMIT fail: a full notification queue would (before the commit, beyond the
-	-- reach of an exception handler), so a filling queue is left alone; so would a full lock table.
-	-- One transaction could fill a small queue by itself, so only its first 100 barriers are
-	-- announced; the others ride along as well. The setting counts them, one character each.
+	--
+	-- It must not make COMMIT fail or wait, and what NOTIFY does in a COMMIT is beyond the reach of an
+	-- exception handler. So nothing is announced
+	--   unless the client's statement is COMMIT: the rest of a transaction can be long, and PREPARE
+	--   TRANSACTION refuses what has notified;
+	--   while another NOTIFY is held up in its COMMIT, or this one may be out of time before its own;
+	--   if the notification queue fills, or the table of locks is full.
+	-- One transaction could fill a small queue by itself, so only its first 100 barriers are announced; the
+	-- others ride along as well. The setting counts them, one character each.
 	CREATE OR REPLACE FUNCTION pgbarrier.announce() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	BEGIN
 		-- One expression, because each has to be set up anew in every transaction.
-		IF TG_TABLE_SCHEMA = 'pgbarrier' AND length(coalesce(current_setting('pgbarrier.announced', true), '')) < 100
+		IF TG_TABLE_SCHEMA = 'pgbarrier' AND NEW.xid <> '0' AND current_query() ~* '^[[:space:]]*(commit|end)($|[^[:alnum:]])'
+			AND length(coalesce(current_setting('pgbarrier.announced', true), '')) < 100
 			AND current_setting('pgbarrier.announce', true) IS DISTINCT FROM 'off'
 			AND pg_try_advisory_xact_lock(7018962344107663491) AND pg_notification_queue_usage() < 0.5
 		THEN
-			PERFORM pg_notify('pgbarrier', pgbarrier.token(NEW.id, NEW.xid)),
-				set_config('pgbarrier.announced', coalesce(current_setting('pgbarrier.announced', true), '') || '+', true);
+			IF NOT EXISTS (SELECT FROM pg_lock_status() l -- the lock of NOTIFY, of no database
+					WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass AND l.objid = 0 AND l.database = 0)
+				AND (current_setting('statement_timeout') = '0'
+					OR statement_timestamp() + current_setting('statement_timeout')::interval > clock_timestamp() + '3 s')
+				AND (coalesce(current_setting('transaction_timeout', true), '0') = '0' -- PostgreSQL 17
+					OR transaction_timestamp() + current_setting('transaction_timeout')::interval > clock_timestamp() + '3 s')
+				-- A place in the table of locks for NOTIFY's.
+				AND pg_try_advisory_lock(7018962344107663492) AND pg_advisory_unlock(7018962344107663492)
+			THEN
+				IF current_setting('lock_timeout') <> '0' THEN
+					PERFORM set_config('lock_timeout', '0', true);
+				END IF;
+				PERFORM pg_notify('pgbarrier', concat('pgb1.', NEW.id, '.', NEW.xid, '.', (SELECT h.origin FROM pgbarrier.here h))),
+					set_config('pgbarrier.announced', coalesce(current_setting('pgbarrier.announced', true), '') || '+', true);
+			END IF;
 		-- Where EXECUTE was granted too widely, others can put it on tables of theirs, whose columns have
 		-- types and casts of theirs, which we must not run with our owner's rights.
 		ELSIF TG_TABLE_SCHEMA <> 'pgbarrier' THEN
 			RAISE EXCEPTION 'pgbarrier.announce() is for pgbarrier.barrier alone' USING ERRCODE = 'trigger_protocol_violated';
 		END IF;
 		RETURN NULL;
-	EXCEPTION WHEN insufficient_resources THEN
-		RETURN NULL;
+	EXCEPTION
+		WHEN trigger_protocol_violated THEN RAISE;
+		WHEN OTHERS OR query_canceled THEN RETURN NULL;
 	END
 	$fn$;
 
-	-- Deferred, so that the lock is held for the length of a commit, not of a transaction. A
-	-- constraint trigger cannot be replaced, and dropping one takes an exclusive lock that waits for
-	-- every producer: only done where the trigger is not the right one. No WHEN (announcing is not off):
-	-- it would be parsed anew with every insert.
-	IF NOT EXISTS (
-		SELECT FROM pg_catalog.pg_trigger t
-		WHERE t.tgrelid = 'pgbarrier.barrier'::pg_catalog.regclass AND t.tgname = 'announce'
-			AND t.tgfoid = 'pgbarrier.announce()'::pg_catalog.regprocedure
-			AND t.tgdeferrable AND t.tginitdeferred AND t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL
-	) THEN
-		IF EXISTS (
-			SELECT FROM pg_catalog.pg_trigger t
-			WHERE t.tgrelid = 'pgbarrier.barrier'::pg_catalog.regclass AND t.tgname = 'announce'
-		) THEN
-			DROP TRIGGER announce ON pgbarrier.barrier;
-		END IF;
-		CREATE CONSTRAINT TRIGGER announce AFTER INSERT ON pgbarrier.barrier
-			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-			EXECUTE FUNCTION pgbarrier.announce();
-	END IF;
-
-	-- Whoever truncates the table, a cleaner between tests for example, has purged all of it. In a transaction
-	-- with one snapshot the newest row may be hidden, therefore the clock as well.
-	CREATE OR REPLACE FUNCTION pgbarrier.truncated() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	AS $fn$
-	BEGIN
-		IF TG_TABLE_SCHEMA <> 'pgbarrier' THEN -- see announce
-			RAISE EXCEPTION 'pgbarrier.truncated() is for pgbarrier.barrier alone' USING ERRCODE = 'trigger_protocol_violated';
-		END IF;
-		UPDATE pgbarrier.horizon SET purged_through = greatest(purged_through, pgbarrier.first_id(clock_timestamp() + '1 ms'),
-			(SELECT b.id FROM pgbarrier.barrier b ORDER BY b.id DESC LIMIT 1));
-		RETURN NULL;
-	END
-	$fn$;
-
-	IF NOT EXISTS (
-		SELECT FROM pg_catalog.pg_trigger t
-		WHERE t.tgrelid = 'pgbarrier.barrier'::pg_catalog.regclass AND t.tgname = 'truncated'
-	) THEN
-		CREATE TRIGGER truncated BEFORE TRUNCATE ON pgbarrier.barrier
-			FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.truncated();
-	END IF;
-
-	-- check tells what became of the tokens' transactions: one letter a token, in their order.
-	--   C committed: the updates can be read
-	--   A aborted: they never will be
-	--   P pending: neither is certain yet
-	--   E expired: the transaction has ended, and whether it committed is not known any more
-	--   W of another database
-	--   I no token that this database ever made
-	-- Besides: the schema's version, this database's origin, and the snapshot that was judged by.
-	CREATE OR REPLACE FUNCTION pgbarrier.check(tokens text[],
-		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	-- A plan made while the table was small must not scan it when it has grown. The one-row tables are
-	-- scanned all the same, at a cost that would (before PostgreSQL 18) have every call compiled, and
-	-- make a generic plan look dear: planning anew takes longer than the check.
-	SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+	-- lost moves the horizon when rows go: by purge, by hand, by a cleaner between tests, by replication.
+	CREATE OR REPLACE FUNCTION pgbarrier.lost() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
 	AS $fn$
 	DECLARE
 		newest xid8;
 	BEGIN
-		-- On a standby the snapshot shows running transactions as ended (its xip list is empty), so
-		-- "ended and no row" would be a false abort. In READ COMMITTED the statement below takes its own
-		-- snapshot after this line, so being promoted while we look is harmless, with one exception: see
-		-- below. A transaction with one snapshot that began in recovery is read-only for ever.
-		IF pg_is_in_recovery() THEN
-			RAISE EXCEPTION 'pgbarrier: this server is a standby, only the primary can tell what became of a transaction'
-				USING ERRCODE = 'read_only_sql_transaction',
-				HINT = 'Connect to the primary, for example with target_session_attrs=read-write.';
-		ELSIF current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
-			AND current_setting('transaction_read_only') = 'on' THEN
-			RAISE EXCEPTION 'pgbarrier: cannot check in a read-only transaction with one snapshot: it may date from before a promotion'
-				USING ERRCODE = 'invalid_transaction_state',
-				HINT = 'Check outside the transaction, in READ COMMITTED, or in a read-write transaction.';
+		IF TG_TABLE_SCHEMA <> 'pgbarrier' THEN -- see announce
+			RAISE EXCEPTION 'pgbarrier.lost() is for pgbarrier.barrier alone' USING ERRCODE = 'trigger_protocol_violated';
+		ELSIF TG_TABLE_NAME = 'origin' OR TG_OP = 'TRUNCATE' THEN
+			PERFORM pgbarrier.mark();
+		ELSIF TG_LEVEL = 'ROW' THEN
+			IF OLD.id >= '00000001-0000-0000-0000-000000000000' AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid) THEN
+				PERFORM pgbarrier.mark();
+			END IF;
+		ELSE
+			SELECT g.xid INTO newest FROM gone g WHERE g.id >= '00000001-0000-0000-0000-000000000000' ORDER BY g.xid DESC LIMIT 1;
+			IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN
+				IF EXISTS (SELECT FROM gone) THEN
+					PERFORM pgbarrier.mark();
+				END IF;
+			ELSIF newest > (SELECT h.through FROM pgbarrier.horizon h) THEN
+				PERFORM pgbarrier.mark(newest);
+			END IF;
 		END IF;
-		version := pgbarrier.version();
-
-		-- The row is the only proof of a commit; the xid only tells that nothing more can happen.
-		-- Both are judged by the same snapshot, that of this statement: looked at one after the
-		-- other, a commit in between would read as an abort. So would a new barrier table between
-		-- the origin, which changes with it, and the row. Without an origin all tokens are foreign.
-		--
-		-- The snapshot may still be one of recovery. In the moment of a promotion a session is given the one
-		-- that it took before, while no transaction ends (GetSnapshotDataReuse, storage/ipc/procarray.c;
-		-- StartupXLOG ends recovery first and ExpireAllKnownAssignedTransactionIds after that), and a
-		-- transaction may import one that was exported in recovery (SET TRANSACTION SNAPSHOT). It hides what
-		-- was prepared, and what was replayed later. All of that is pending, by that snapshot for ever: what
-		-- can be seen now, in pg_prepared_xact() for example, may have changed since it was taken.
-		WITH now AS MATERIALIZED (
-			SELECT pg_current_snapshot() AS snap, coalesce(pgbarrier.origin(), '') AS here,
-				(SELECT purged_through FROM pgbarrier.horizon) AS purged_through
-		), split AS MATERIALIZED (
-			-- Ten times as fast as one regular expression: where the hyphens and dots are, that there are
-			-- no more of them, that all else is hexadecimal, and that the xid is a decimal bigint.
-			SELECT ord, token, split_part(token, '.', 2) AS id, split_part(token, '.', 3) AS xid,
-				coalesce(token LIKE 'pgb1.________-____-7___-____-____________.%.________'
-					AND token NOT LIKE '%-%-%-%-%-%' AND token NOT LIKE '%.%.%.%.%'
-					AND substr(token, 6) !~ '[^0-9a-f.-]'
-					AND split_part(token, '.', 3) !~ '[^0-9]'
-					AND split_part(token, '.', 3) NOT LIKE '0%'
-					AND length(split_part(token, '.', 3)) BETWEEN 1 AND 19, false) AS valid
-			FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)
-		), parsed AS MATERIALIZED (
-			SELECT ord, token, CASE WHEN valid THEN id::uuid END AS id, CASE WHEN valid THEN xid::xid8 END AS xid FROM split
-		), judged AS (
-			SELECT t.ord, t.xid, CASE
-				WHEN t.id IS NULL THEN 'I'
-				WHEN right(t.token, 8) <> now.here THEN 'W'
-				-- Never handed out, in any epoch (FirstNormalTransactionId). pg_xact_status has an answer
-				-- for these though they are in the future, which would hide that others are, see below.
-				WHEN split_part(t.token, '.', 3)::numeric % 4294967296 < 3 THEN 'I'
-				-- Our own row is there for us, but has not committed.
-				WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
-				WHEN found.xid = t.xid THEN 'C'
-				WHEN found.xid IS NOT NULL THEN 'I'
-				WHEN NOT pg_visible_in_snapshot(t.xid, now.snap) THEN 'P'
-				-- By a snapshot of recovery, see above. It lists nobody, but its xmin is the oldest that it hides. A
-				-- primary's snapshot lists its xmin, if that is not xmax or our own xid (GetSnapshotData).
-				WHEN t.xid >= pg_snapshot_xmin(now.snap) AND pg_visible_in_snapshot(pg_snapshot_xmin(now.snap), now.snap)
-					AND pg_snapshot_xmin(now.snap) IS DISTINCT FROM pg_current_xact_id_if_assigned() THEN 'P'
-				WHEN t.id > now.purged_through THEN 'A'
-				-- Purged, or rolled back to a savepoint: the same to us, unless all of it aborted.
-				WHEN pg_xact_status(t.xid) = 'aborted' THEN 'A'
-				ELSE 'E' END AS outcome, now.snap
-			FROM parsed t CROSS JOIN now
-			LEFT JOIN LATERAL (SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = t.id OFFSET 0) found ON true
-		)
-		SELECT (SELECT snap::text FROM now), (SELECT here FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), ''),
-			(SELECT p.xid FROM judged p WHERE p.outcome = 'P' AND p.xid >= pg_snapshot_xmax(p.snap) ORDER BY p.xid DESC LIMIT 1)
-		INTO snapshot, origin, outcomes, newest
-		FROM judged j;
-
-		-- An xid that a crash took before it was flushed has not been handed out yet in this life of
-		-- the server, and pg_xact_status raises "in the future" for it: its transaction is gone. If
-		-- the newest one is not in the future, none is.
-		IF newest IS NOT NULL AND pgbarrier.never_assigned(newest) THEN
-			SELECT string_agg(CASE WHEN substr(outcomes, u.ord::integer, 1) = 'P'
-					AND pgbarrier.never_assigned(split_part(u.token, '.', 3)::xid8)
-				THEN 'A' ELSE substr(outcomes, u.ord::integer, 1) END, '' ORDER BY u.ord)
-			INTO outcomes
-			FROM unnest(tokens) WITH ORDINALITY AS u(token, ord);
-		END IF;
+		RETURN NULL;
 	END
 	$fn$;
 
+	-- The row that is there stays the only one: a dump's, restored into a migrated database, is passed over.
+	CREATE OR REPLACE FUNCTION pgbarrier.only_origin() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
+	AS $fn$
+	BEGIN
+		IF TG_TABLE_SCHEMA <> 'pgbarrier' THEN -- see announce
+			RAISE EXCEPTION 'pgbarrier.only_origin() is for pgbarrier.origin alone' USING ERRCODE = 'trigger_protocol_violated';
+		END IF;
+		RETURN CASE WHEN EXISTS (SELECT FROM pgbarrier.origin) THEN NULL ELSE NEW END;
+	END
+	$fn$;
+
+	-- A trigger that exists is replaced only if it is not the right one: that takes a lock that waits for
+	-- every producer. announce is deferred, so that its lock is held for the length of a commit, not of a
+	-- transaction; without WHEN, which would be parsed anew with every insert. The others also fire where
+	-- session_replication_role is replica. There, and where replication deletes (which fires no statement
+	-- triggers), lost_row stands in for lost_rows, whose table of old rows makes a purge cheap.
+	DECLARE
+		wanted record;
+	BEGIN
+		FOR wanted IN SELECT * FROM (VALUES
+			('barrier', 'announce', 'O', 'CONSTRAINT TRIGGER announce AFTER INSERT ON pgbarrier.barrier DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgbarrier.announce()'),
+			('barrier', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.barrier FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
+			('barrier', 'lost_rows', 'O', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.barrier REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
+			('barrier', 'lost_row', 'R', 'TRIGGER lost_row AFTER DELETE ON pgbarrier.barrier FOR EACH ROW EXECUTE FUNCTION pgbarrier.lost()'),
+			('barrier', 'lost_id', 'A', 'TRIGGER lost_id AFTER UPDATE OF id ON pgbarrier.barrier FOR EACH ROW WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION pgbarrier.lost()'),
+			('origin', 'only_origin', 'A', 'TRIGGER only_origin BEFORE INSERT ON pgbarrier.origin FOR EACH ROW EXECUTE FUNCTION pgbarrier.only_origin()'),
+			('origin', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
+			('origin', 'lost_rows', 'A', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()')
+		) AS w (relation, name, enabled, definition) LOOP
+			CONTINUE WHEN EXISTS (
+				SELECT FROM pg_trigger t WHERE t.tgrelid = ('pgbarrier.' || wanted.relation)::regclass AND t.tgname = wanted.name
+					AND replace(pg_get_triggerdef(t.oid), ' NOT DEFERRABLE INITIALLY IMMEDIATE', '') IN (
+						'CREATE ' || wanted.definition,
+						-- as PostgreSQL writes it
+						'CREATE ' || replace(replace(wanted.definition, '(OLD.id <> NEW.id)', '((old.id <> new.id))'), ' INITIALLY DEFERRED', ' INITIALLY DEFERRED'))
+					AND (t.tgenabled = wanted.enabled::"char" OR wanted.name = 'announce' AND t.tgenabled = 'A'));
+			IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ('pgbarrier.' || wanted.relation)::regclass AND t.tgname = wanted.name) THEN
+				EXECUTE format('DROP TRIGGER %I ON pgbarrier.%I', wanted.name, wanted.relation);
+			END IF;
+			EXECUTE 'CREATE ' || wanted.definition;
+			EXECUTE format('ALTER TABLE pgbarrier.%I ENABLE %s TRIGGER %I', wanted.relation,
+				CASE wanted.enabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' ELSE '' END, wanted.name);
+		END LOOP;
+	END;
+
+	IF NOT EXISTS (SELECT FROM pgbarrier.origin) THEN
+		INSERT INTO pgbarrier.origin DEFAULT VALUES;
+		IF legacy IS NOT NULL THEN -- tokens on their way keep their origin
+			UPDATE pgbarrier.origin SET base = legacy - ('x' || (SELECT h.origin FROM pgbarrier.here h))::bit(32)::bigint;
+		ELSE
+			through := '0'; -- no token has this origin yet
+		END IF;
+	END IF;
+	IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN
+		PERFORM pgbarrier.mark(through);
+	END IF;
+
+	-- An xid that a crash took before it was flushed has not been handed out yet in this life of the
+	-- server, and pg_xact_status raises "in the future" for it: its transaction is gone.
 	CREATE OR REPLACE FUNCTION pgbarrier.never_assigned(xid xid8) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE
 	AS $fn$
@@ -365,44 +433,94 @@ BEGIN
 	END
 	$fn$;
 
-	-- watch is check for tokens that a check has found pending: it answers as soon as one of their
-	-- transactions has ended, or else after patience_ms (up to 50 ms if looks are rare). A look at the
-	-- snapshot every pause_ms costs a fraction of a check, and no round trip. xids are the tokens' in their
-	-- order, and of whatever else is watched; what the answer's snapshot shows as ended of those is for
-	-- check to judge. The more sessions there are, the longer is the pause, so that any number of listeners
-	-- costs less than half a CPU with it.
-	CREATE OR REPLACE FUNCTION pgbarrier.watch(tokens text[], xids xid8[], patience_ms integer, pause_ms integer,
+	-- check tells what became of tokens, given by their ids and xids: one letter a token, in their order.
+	--   C committed: the updates can be read
+	--   A aborted: they never will be
+	--   P pending: neither is certain yet
+	--   E expired: the transaction has ended, and whether it committed is not known any more
+	--   I no token that this database ever made
+	-- Besides: the schema's version, this database's origin (a token with another one is of another
+	-- database, whatever its letter), and the snapshot that all was judged by.
+	-- It keeps nothing from one call to the next, so each answer is right by itself, through a pooler and
+	-- across a crash or a promotion.
+	CREATE OR REPLACE FUNCTION pgbarrier.check(ids uuid[], xids xid8[],
 		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	SET jit = off SET plan_cache_mode = force_generic_plan -- as in check
+	-- A plan made while the table was small must not scan it when it has grown; nor compile, which takes
+	-- longer than the check. Row security could hide rows: then the query is an error.
+	SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan SET row_security = off
 	AS $fn$
 	DECLARE
-		pause float8 := greatest(pause_ms, (SELECT count(*) FROM pg_stat_get_backend_idset()) / 32) / 1000.0;
-		-- At least four looks: to ask anew costs more than one.
-		until timestamptz := clock_timestamp() + greatest(patience_ms / 1000.0, least(4 * pause, 0.05)) * interval '1 s';
-		now   text;
-		ended integer[] := '{}';
-		other boolean;
+		newest bigint;
 	BEGIN
-		LOOP
-			now := pg_current_snapshot()::text;
-			IF now IS DISTINCT FROM snapshot THEN -- somebody has ended, or begun
-				snapshot := now;
-				SELECT coalesce(array_agg(u.ord::integer ORDER BY u.ord) FILTER (WHERE u.ord <= cardinality(tokens)), '{}'), count(*) > 0
-				INTO ended, other
-				FROM unnest(xids) WITH ORDINALITY u(xid, ord) WHERE pg_visible_in_snapshot(u.xid, now::pg_snapshot);
-				EXIT WHEN other;
+		-- On a standby the snapshot shows running transactions as ended (its xip list is empty), so
+		-- "ended and no row" would be a false abort. In READ COMMITTED the statement below takes its own
+		-- snapshot after this line, so being promoted while we look is harmless, with one exception: see
+		-- below. A transaction with one snapshot that began in recovery is read-only for ever. One
+		-- statement in SERIALIZABLE would be a reader that can make a producer's COMMIT fail.
+		IF pg_is_in_recovery() THEN
+			RAISE EXCEPTION 'pgbarrier: this server is a standby, only the primary can tell what became of a transaction'
+				USING ERRCODE = 'read_only_sql_transaction',
+				HINT = 'Connect to the primary, for example with target_session_attrs=read-write.';
+		ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+			IF current_setting('transaction_read_only') = 'on'
+				OR current_setting('transaction_isolation') = 'serializable' AND statement_timestamp() = transaction_timestamp() THEN
+				RAISE EXCEPTION 'pgbarrier: cannot check in a transaction with one snapshot that is read-only or SERIALIZABLE by default'
+					USING ERRCODE = 'invalid_transaction_state', -- pgbarrier.Check knows it by that
+					HINT = 'Check outside the transaction, in READ COMMITTED, or in a read-write transaction.';
 			END IF;
-			EXIT WHEN clock_timestamp() >= until;
-			PERFORM pg_sleep(pause);
-		END LOOP;
-		-- Also with no token: to tell a standby.
-		SELECT c.version, c.origin, c.snapshot, string_agg(coalesce(substr(c.outcomes, array_position(ended, i), 1), 'P'), '' ORDER BY i) FILTER (WHERE i > 0)
-		INTO version, origin, snapshot, outcomes
-		FROM pgbarrier.check(ARRAY(SELECT tokens[e] FROM unnest(ended) WITH ORDINALITY u(e, ord) ORDER BY ord)) c
-		LEFT JOIN generate_series(1, cardinality(tokens)) i ON true
-		GROUP BY c.version, c.origin, c.snapshot, c.outcomes;
-		outcomes := coalesce(outcomes, '');
+		END IF;
+		version := 2;
+
+		-- The row is the only proof of a commit; the xid only tells that nothing more can happen. Both are
+		-- judged by the same snapshot, that of this statement: looked at one after the other, a commit in
+		-- between would read as an abort. Rows are looked up for what has ended alone.
+		--
+		-- The snapshot may still be one of recovery. In the moment of a promotion a session is given the one
+		-- that it took before, while no transaction ends (GetSnapshotDataReuse, storage/ipc/procarray.c;
+		-- StartupXLOG ends recovery first and ExpireAllKnownAssignedTransactionIds after that), and a
+		-- transaction may import one that was exported in recovery (SET TRANSACTION SNAPSHOT). It hides what
+		-- was prepared, and what was replayed later. All of that is pending, by that snapshot for ever: what
+		-- can be seen now, in pg_prepared_xact() for example, may have changed since it was taken.
+		WITH now AS MATERIALIZED (
+			SELECT pg_current_snapshot() AS snap, pg_current_xact_id_if_assigned() AS own
+		), judged AS (
+			SELECT u.ord, u.xid, now.snap, CASE
+				WHEN u.id IS NULL OR u.xid IS NULL THEN 'I'
+				-- Never handed out, in any epoch (FirstNormalTransactionId). pg_xact_status has an answer
+				-- for these though they are in the future, which would hide that others are, see below.
+				WHEN u.xid::xid IN ('0', '1', '2') OR u.xid > '9223372036854775807' THEN 'I'
+				-- Our own row is there for us, but has not committed.
+				WHEN u.xid = now.own OR NOT pg_visible_in_snapshot(u.xid, now.snap) THEN 'P'
+				WHEN found.xid = u.xid THEN 'C'
+				WHEN found.xid IS NOT NULL OR u.id::text !~ '^.{14}7.{4}[89ab]' THEN 'I'
+				-- By a snapshot of recovery, see above. It lists nobody, but its xmin is the oldest that it hides. A
+				-- primary's snapshot lists its xmin, if that is not xmax or our own xid (GetSnapshotData).
+				WHEN u.xid >= pg_snapshot_xmin(now.snap) AND pg_visible_in_snapshot(pg_snapshot_xmin(now.snap), now.snap)
+					AND pg_snapshot_xmin(now.snap) IS DISTINCT FROM now.own THEN 'P'
+				-- The row may have been purged, unless all of the transaction aborted.
+				WHEN u.xid > (SELECT h.through FROM pgbarrier.horizon h) OR pg_xact_status(u.xid) = 'aborted' THEN 'A'
+				ELSE 'E' END AS outcome
+			FROM now CROSS JOIN unnest(ids, xids) WITH ORDINALITY AS u(id, xid, ord)
+			LEFT JOIN LATERAL (
+				SELECT b.xid FROM pgbarrier.barrier b
+				WHERE b.id = u.id AND b.id >= '00000001-0000-0000-0000-000000000000' AND pg_visible_in_snapshot(u.xid, now.snap)
+				OFFSET 0
+			) found ON true
+		)
+		SELECT coalesce((SELECT h.origin FROM pgbarrier.here h), ''), (SELECT now.snap::text FROM now),
+			coalesce(string_agg(j.outcome, '' ORDER BY j.ord), ''),
+			max(j.xid::text::bigint) FILTER (WHERE j.outcome = 'P' AND j.xid >= pg_snapshot_xmax(j.snap))
+		INTO origin, snapshot, outcomes, newest
+		FROM judged j;
+
+		-- If the newest is not in the future, none is.
+		IF newest IS NOT NULL AND pgbarrier.never_assigned(newest::text::xid8) THEN
+			SELECT string_agg(CASE WHEN substr(outcomes, u.ord::integer, 1) = 'P' AND pgbarrier.never_assigned(u.xid)
+				THEN 'A' ELSE substr(outcomes, u.ord::integer, 1) END, '' ORDER BY u.ord)
+			INTO outcomes
+			FROM unnest(xids) WITH ORDINALITY AS u(xid, ord);
+		END IF;
 	END
 	$fn$;
 
@@ -411,23 +529,23 @@ BEGIN
 	--   C the row is there, and so are the updates
 	--   A they will not come; only a primary knows, for example a standby that was promoted
 	--   P not yet. A standby says so as well of what has aborted
-	--   E the row is not there, and barriers of its age have been purged
+	--   E the row is not there, and rows of its age may be gone
 	-- one_snapshot tells that the transaction that asks has one for all its statements, so that not
 	-- even P can change in it.
-	CREATE OR REPLACE FUNCTION pgbarrier.visible(tokens text[],
+	CREATE OR REPLACE FUNCTION pgbarrier.visible(ids uuid[], xids xid8[],
 		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text, OUT one_snapshot boolean)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan -- as in check
+	SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan SET row_security = off -- as in check
 	AS $fn$
 	BEGIN
 		one_snapshot := current_setting('transaction_isolation') IN ('repeatable read', 'serializable');
 		-- A primary, also one promoted a moment ago, knows more: what is running, and what was lost.
 		IF NOT one_snapshot AND NOT pg_is_in_recovery() THEN
 			SELECT c.version, c.origin, c.snapshot, c.outcomes INTO version, origin, snapshot, outcomes
-			FROM pgbarrier.check(tokens) c;
+			FROM pgbarrier.check(ids, xids) c;
 			RETURN;
 		END IF;
-		version := pgbarrier.version();
+		version := 2;
 
 		-- The row alone decides: it is right by any snapshot, of a standby or a primary, so a promotion
 		-- meanwhile does no harm. Which transactions have ended cannot be told for certain from a snapshot
@@ -436,32 +554,84 @@ BEGIN
 		-- (StartupProcExit, postmaster/startup.c; ExpireAllKnownAssignedTransactionIds). So xmin may keep
 		-- a wait from expiring too early, and decides nothing else.
 		WITH now AS MATERIALIZED (
-			SELECT pg_current_snapshot() AS snap, coalesce(pgbarrier.origin(), '') AS here,
-				(SELECT purged_through FROM pgbarrier.horizon) AS purged_through
-		), split AS MATERIALIZED (
-			SELECT ord, token, coalesce(token ~ ('^pgb1[.][0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}'
-				|| '[.][1-9][0-9]{0,18}[.][0-9a-f]{8}$'), false) AS valid
-			FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)
-		), parsed AS MATERIALIZED (
-			SELECT ord, token, CASE WHEN valid THEN split_part(token, '.', 2)::uuid END AS id,
-				CASE WHEN valid THEN split_part(token, '.', 3)::xid8 END AS xid
-			FROM split
+			SELECT pg_current_snapshot() AS snap, pg_current_xact_id_if_assigned() AS own
 		), judged AS (
-			SELECT t.ord, CASE
-				WHEN t.id IS NULL THEN 'I'
-				WHEN right(t.token, 8) <> now.here THEN 'W'
-				WHEN split_part(t.token, '.', 3)::numeric % 4294967296 < 3 THEN 'I' -- as in check
-				WHEN t.xid = pg_current_xact_id_if_assigned() THEN 'P'
-				WHEN found.xid = t.xid THEN 'C'
-				WHEN found.xid IS NOT NULL THEN 'I'
-				WHEN t.id > now.purged_through OR t.xid >= pg_snapshot_xmin(now.snap) THEN 'P'
+			SELECT u.ord, CASE
+				WHEN u.id IS NULL OR u.xid IS NULL OR u.xid::xid IN ('0', '1', '2') OR u.xid > '9223372036854775807' THEN 'I'
+				WHEN u.xid = now.own THEN 'P'
+				WHEN found.xid = u.xid THEN 'C'
+				WHEN found.xid IS NOT NULL OR u.id::text !~ '^.{14}7.{4}[89ab]' THEN 'I'
+				WHEN u.xid >= pg_snapshot_xmin(now.snap) OR u.xid > (SELECT h.through FROM pgbarrier.horizon h) THEN 'P'
 				ELSE 'E' END AS outcome
-			FROM parsed t CROSS JOIN now
-			LEFT JOIN LATERAL (SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = t.id OFFSET 0) found ON true
+			FROM now CROSS JOIN unnest(ids, xids) WITH ORDINALITY AS u(id, xid, ord)
+			LEFT JOIN LATERAL (
+				SELECT b.xid FROM pgbarrier.barrier b WHERE b.id = u.id AND b.id >= '00000001-0000-0000-0000-000000000000' OFFSET 0
+			) found ON true
 		)
-		SELECT (SELECT snap::text FROM now), (SELECT here FROM now), coalesce(string_agg(j.outcome, '' ORDER BY j.ord), '')
-		INTO snapshot, origin, outcomes
+		SELECT coalesce((SELECT h.origin FROM pgbarrier.here h), ''), (SELECT now.snap::text FROM now),
+			coalesce(string_agg(j.outcome, '' ORDER BY j.ord), '')
+		INTO origin, snapshot, outcomes
 		FROM judged j;
+	END
+	$fn$;
+
+	-- split takes token texts apart. What is no token by the grammar of pgbarrier.ParseToken has null for
+	-- its id and xid. Ten times as fast as one regular expression: where the hyphens and dots are, that there
+	-- are no more of them, that all else is hexadecimal, and that the xid is a decimal bigint.
+	CREATE OR REPLACE FUNCTION pgbarrier.split(tokens text[], OUT ids uuid[], OUT xids xid8[])
+	LANGUAGE sql STABLE
+	AS $fn$
+		SELECT coalesce(array_agg(CASE WHEN valid THEN id::uuid END ORDER BY ord), '{}'),
+			coalesce(array_agg(CASE WHEN valid THEN xid::xid8 END ORDER BY ord), '{}')
+		FROM (
+			SELECT ord, split_part(token, '.', 2) AS id, split_part(token, '.', 3) AS xid,
+				coalesce(token LIKE 'pgb1.________-____-7___-____-____________.%.________'
+					AND token NOT LIKE '%-%-%-%-%-%' AND token NOT LIKE '%.%.%.%.%'
+					AND substr(token, 6) !~ '[^0-9a-f.-]' AND substr(token, 25, 1) IN ('8', '9', 'a', 'b')
+					AND split_part(token, '.', 3) !~ '[^0-9]'
+					AND split_part(token, '.', 3) NOT LIKE '0%'
+					AND (length(split_part(token, '.', 3)) BETWEEN 1 AND 18
+						OR length(split_part(token, '.', 3)) = 19 AND split_part(token, '.', 3) COLLATE "C" <= '9223372036854775807'), false) AS valid
+			FROM unnest(tokens) WITH ORDINALITY AS u(token, ord)
+		) AS parts
+	$fn$;
+
+	-- letters puts the outcomes of tokens that were split together again: W is of another database.
+	CREATE OR REPLACE FUNCTION pgbarrier.letters(tokens text[], ids uuid[], origin text, outcomes text) RETURNS text
+	LANGUAGE sql STABLE
+	AS $fn$
+		SELECT coalesce(string_agg(CASE WHEN u.id IS NOT NULL AND right(u.token, 8) <> origin THEN 'W'
+			ELSE substr(outcomes, u.ord::integer, 1) END, '' ORDER BY u.ord), '')
+		FROM unnest(tokens, ids) WITH ORDINALITY AS u(token, id, ord)
+	$fn$;
+
+	-- The forms for token texts, for SQL and any language, have the letter W besides. They answer as in
+	-- version 1, whose processes go on with them for as long as they run.
+	CREATE OR REPLACE FUNCTION pgbarrier.check(tokens text[],
+		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	DECLARE
+		t record;
+	BEGIN
+		SELECT s.ids, s.xids INTO t FROM pgbarrier.split(tokens) s;
+		SELECT 1, c.origin, c.snapshot, pgbarrier.letters(tokens, t.ids, c.origin, c.outcomes)
+		INTO version, origin, snapshot, outcomes
+		FROM pgbarrier.check(t.ids, t.xids) c;
+	END
+	$fn$;
+
+	CREATE OR REPLACE FUNCTION pgbarrier.visible(tokens text[],
+		OUT version integer, OUT origin text, OUT snapshot text, OUT outcomes text, OUT one_snapshot boolean)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	DECLARE
+		t record;
+	BEGIN
+		SELECT s.ids, s.xids INTO t FROM pgbarrier.split(tokens) s;
+		SELECT 1, v.origin, v.snapshot, pgbarrier.letters(tokens, t.ids, v.origin, v.outcomes), v.one_snapshot
+		INTO version, origin, snapshot, outcomes, one_snapshot
+		FROM pgbarrier.visible(t.ids, t.xids) v;
 	END
 	$fn$;
 
@@ -474,17 +644,15 @@ BEGIN
 		FROM pgbarrier.check(ARRAY[token]) c
 	$fn$;
 
-	-- purge deletes up to batch barriers that were created longer ago than retention, oldest first,
-	-- and returns how many; call it again while it returns as many as batch. One session purges at a
-	-- time: to the others it returns null. The horizon moves in the same transaction as the rows go,
-	-- so every check sees a row or the horizon above it.
-	CREATE OR REPLACE FUNCTION pgbarrier.purge(retention interval, batch integer DEFAULT 10000) RETURNS bigint
+	-- purge_batch deletes up to batch barriers that were created longer ago than retention, oldest first,
+	-- beginning after an id (null: with the first). It returns how many, and the last of them. Call it
+	-- again after that one while it returns as many as batch: to begin with the first each time would pass
+	-- by all that is deleted, which is still there while an old snapshot is held. One session purges at a
+	-- time: to the others it returns null. The horizon moves in the same transaction, see lost().
+	CREATE OR REPLACE FUNCTION pgbarrier.purge_batch(retention interval, batch integer, after uuid, OUT purged bigint, OUT last uuid)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan -- as in check
+	SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan SET row_security = off -- as in check
 	AS $fn$
-	DECLARE
-		purged bigint;
-		last   uuid;
 	BEGIN
 		IF retention IS NULL OR retention <= '0' THEN
 			RAISE EXCEPTION 'pgbarrier: retention is %, it must be longer than zero', coalesce(retention::text, 'null')
@@ -495,30 +663,76 @@ BEGIN
 				USING ERRCODE = 'invalid_parameter_value';
 		END IF;
 		-- Not an advisory lock, which anybody could hold for ever to keep us from purging.
-		PERFORM FROM pgbarrier.horizon FOR UPDATE SKIP LOCKED;
+		PERFORM FROM pgbarrier.origin o WHERE o.id = (SELECT f.id FROM pgbarrier.origin f ORDER BY f.ctid LIMIT 1) FOR UPDATE SKIP LOCKED;
 		IF NOT FOUND THEN
-			RETURN NULL;
+			RETURN;
 		END IF;
 		WITH old AS (
 			SELECT b.id FROM pgbarrier.barrier b
-			WHERE b.id < pgbarrier.first_id(clock_timestamp() - retention)
+			WHERE b.id > greatest(after, '00000001-0000-0000-0000-000000000000') AND b.id < pgbarrier.first_id(clock_timestamp() - retention)
 			ORDER BY b.id LIMIT batch
 		), gone AS (
 			DELETE FROM pgbarrier.barrier b USING old WHERE b.id = old.id RETURNING b.id
 		)
 		SELECT count(*), (array_agg(gone.id ORDER BY gone.id DESC))[1] INTO purged, last FROM gone;
-		IF purged > 0 THEN
-			UPDATE pgbarrier.horizon SET purged_through = last WHERE purged_through < last;
+		IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN -- in a restored dump, for example
+			PERFORM pgbarrier.mark();
 		END IF;
-		RETURN purged;
 	END
 	$fn$;
+
+	-- purge deletes all barriers that were created longer ago than retention, in the transaction of whoever
+	-- calls, and returns how many. With a batch it deletes so many at most. While another session purges,
+	-- it returns null.
+	CREATE OR REPLACE FUNCTION pgbarrier.purge(retention interval, batch integer DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	DECLARE
+		size CONSTANT integer := 10000;
+		total bigint;
+		one   record;
+		after uuid;
+	BEGIN
+		LOOP
+			SELECT p.purged, p.last INTO one FROM pgbarrier.purge_batch(retention, coalesce(batch, size), after) p;
+			total := coalesce(total + one.purged, one.purged);
+			after := one.last;
+			EXIT WHEN batch IS NOT NULL OR coalesce(one.purged < size, true);
+		END LOOP;
+		RETURN total;
+	END
+	$fn$;
+
+	-- Of version 1.
+	IF legacy IS NOT NULL THEN
+		DROP FUNCTION IF EXISTS pgbarrier.watch(text[], xid8[], integer, integer);
+		DROP TRIGGER IF EXISTS truncated ON pgbarrier.barrier;
+		DROP FUNCTION IF EXISTS pgbarrier.truncated();
+		DROP FUNCTION IF EXISTS pgbarrier.new_id();
+		DROP FUNCTION IF EXISTS pgbarrier.token(uuid, xid8);
+		DROP FUNCTION IF EXISTS pgbarrier.origin();
+		DROP TABLE IF EXISTS pgbarrier.identity;
+		-- Whoever may use what there was may use what takes its place.
+		FOR old_grants IN
+			SELECT format('GRANT EXECUTE ON FUNCTION pgbarrier.%s TO %s', new.name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+			FROM (VALUES ('check(text[])', 'check(uuid[], xid8[])'), ('visible(text[])', 'visible(uuid[], xid8[])'),
+				('purge(interval, integer)', 'purge_batch(interval, integer, uuid)')) AS new (old, name)
+			JOIN pg_proc p ON p.oid = ('pgbarrier.' || new.old)::regprocedure
+			CROSS JOIN aclexplode(p.proacl) a
+			WHERE a.grantee NOT IN (0, p.proowner) AND a.privilege_type = 'EXECUTE'
+		LOOP
+			EXECUTE old_grants;
+		END LOOP;
+	END IF;
 
 	REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgbarrier FROM PUBLIC;
 	REVOKE ALL ON ALL TABLES IN SCHEMA pgbarrier FROM PUBLIC;
 	REVOKE ALL ON SCHEMA pgbarrier FROM PUBLIC;
 
-	PERFORM pg_catalog.set_config('search_path', found_path, true);
+	EXECUTE describe INTO state;
+	EXECUTE format('COMMENT ON SCHEMA pgbarrier IS %L', concat('pgbarrier schema 2, revision ', revision, ', state ', state));
+
+	PERFORM set_config('search_path', found_path, true);
 END
 $pgbarrier$;
 

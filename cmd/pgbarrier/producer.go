@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // producer is what keeps a transaction open: a backend, or a prepared transaction.
@@ -50,7 +50,7 @@ func findProducers(ctx context.Context, pool *pgxpool.Pool, xids []uint64) (map[
 	}
 	rows, err := pool.Query(ctx, producersSQL, texts)
 	if err != nil {
-		return nil, pgbarrier.Explain("look up the producers", err)
+		return nil, wire.Explain("look up the producers", err)
 	}
 	var text string
 	var p producer
@@ -60,7 +60,7 @@ func findProducers(ctx context.Context, pool *pgxpool.Pool, xids []uint64) (map[
 		return err
 	})
 	if err != nil {
-		return nil, pgbarrier.Explain("look up the producers", err)
+		return nil, wire.Explain("look up the producers", err)
 	}
 	return producers, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // statusBatch bounds one check.
@@ -71,7 +72,7 @@ func (c *statusCommand) Run(ctx context.Context, std streams) error {
 // judged is a token's status, the snapshot it was judged by and, if it is pending, its producer.
 type judged struct {
 	status   pgbarrier.Status
-	snapshot pgbarrier.Snapshot
+	snapshot wire.Snapshot
 	producer *producer
 }
 
@@ -80,12 +81,13 @@ func judge(ctx context.Context, pool *pgxpool.Pool, tokens []pgbarrier.Token) (m
 	var pending []uint64
 	for len(tokens) > 0 {
 		n := min(len(tokens), statusBatch)
-		judgement, err := pgbarrier.Judge(ctx, pool, tokens[:n]...)
+		answer, err := wire.Check(ctx, pool, tokens[:n])
 		if err != nil {
 			return nil, err
 		}
-		for i, status := range judgement.Statuses {
-			judgements[tokens[i]] = judged{status: status, snapshot: judgement.Snapshot}
+		for i, outcome := range answer.Outcomes {
+			status := pgbarrier.Status(outcome)
+			judgements[tokens[i]] = judged{status: status, snapshot: answer.Snapshot}
 			if status == pgbarrier.Pending {
 				pending = append(pending, tokens[i].XID)
 			}

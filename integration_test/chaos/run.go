@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 	"github.com/pgbarrier/pgbarrier/devpg"
 	"github.com/pgbarrier/pgbarrier/integration_test/internal/badnet"
 )
@@ -161,7 +162,7 @@ func (c *chaos) now() moment { return time.Since(c.started) }
 func (c *chaos) tidy(ctx context.Context) {
 	r := random(c.opts.seed, 2000, 0)
 	for sleep(ctx, c.opts.retention/10+upTo(r, c.opts.retention/10)) {
-		if _, err := pgbarrier.Purge(ctx, c.admin, c.opts.retention); err != nil && ctx.Err() == nil && !pgbarrier.IsOutage(err) {
+		if _, err := pgbarrier.Purge(ctx, c.admin, c.opts.retention); err != nil && ctx.Err() == nil && !wire.IsOutage(err) {
 			c.fail(wrong, nil, "purging failed: "+err.Error())
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // A verdict is what was found so far.
@@ -124,7 +125,7 @@ func (c *chaos) verify(ctx context.Context, all bool) error {
 			if err == nil {
 				break
 			}
-			if all && !pgbarrier.IsOutage(err) || !all && c.ctx.Err() != nil {
+			if all && !wire.IsOutage(err) || !all && c.ctx.Err() != nil {
 				return err
 			}
 			time.Sleep(50 * time.Millisecond)

@@ -1,4 +1,4 @@
-package pgbarrier
+package wire
 
 import (
 	"fmt"
@@ -18,7 +18,7 @@ type Snapshot struct {
 // ParseSnapshot reads the text form, xmin:xmax:xip,xip,…
 func ParseSnapshot(s string) (Snapshot, error) {
 	snap := Snapshot{text: s}
-	bad := fmt.Errorf("pgbarrier: %s is not a snapshot", quoteShort(s))
+	bad := fmt.Errorf("the server answered with %.40q, which is not a snapshot", s)
 	parts := strings.Split(s, ":")
 	if len(parts) != 3 {
 		return Snapshot{}, bad
@@ -45,7 +45,7 @@ func ParseSnapshot(s string) (Snapshot, error) {
 	return snap, nil
 }
 
-// Running tells whether xid was certainly running. False means that it had ended, or that the
+// Running reports whether xid was certainly running. False means that it had ended, or that the
 // snapshot cannot tell: from Xmax on a transaction may be running, not have begun, or have been lost
 // in a crash.
 func (s Snapshot) Running(xid uint64) bool {
@@ -53,7 +53,7 @@ func (s Snapshot) Running(xid uint64) bool {
 	return running
 }
 
-// Ended tells whether xid had certainly ended.
+// Ended reports whether xid had certainly ended.
 func (s Snapshot) Ended(xid uint64) bool { return xid < s.Xmax && !s.Running(xid) }
 
 // String returns the text form.
