@@ -109,13 +109,11 @@ type row interface{ Scan(dest ...any) error }
 
 func scan(r row) (pgbarrier.Token, error) {
 	if sqlRow, ok := r.(*sql.Row); isNil(r) || ok && *sqlRow == (sql.Row{}) { // to scan it would panic
-		return pgbarrier.Token{}, pgbarrier.Explain(doing, errNoRow)
+		return pgbarrier.Token{}, explain(errNoRow)
 	}
 	var token pgbarrier.Token
-	if err := r.Scan(&token); errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, sql.ErrTxDone) {
-		return pgbarrier.Token{}, explainEnded(err)
-	} else if err != nil {
-		return pgbarrier.Token{}, pgbarrier.Explain(doing, err)
+	if err := r.Scan(&token); err != nil {
+		return pgbarrier.Token{}, explain(err)
 	}
 	return token, nil
 }
@@ -133,7 +131,7 @@ func (r onlyRow) Scan(dest ...any) error {
 	if r.rows == nil {
 		return errNoRow
 	}
-	defer r.rows.Close()
+	defer func() { _ = r.rows.Close() }() // after a row its error is returned below
 
 	if !r.rows.Next() {
 		return cmp.Or(r.rows.Err(), sql.ErrNoRows)
@@ -149,8 +147,15 @@ var (
 	errNoRow = errors.New("the transaction returned neither a row nor an error")
 )
 
-func explainEnded(err error) error {
-	return fmt.Errorf("pgbarrier: %s: the transaction has ended, create the barrier before COMMIT: %w", doing, err)
+func explain(err error) error {
+	if hasEnded(err) {
+		return fmt.Errorf("pgbarrier: %s: the transaction has ended, create the barrier before COMMIT: %w", doing, err)
+	}
+	return pgbarrier.Explain(doing, err)
+}
+
+func hasEnded(err error) bool {
+	return errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, sql.ErrTxDone)
 }
 
 func isNil(value any) bool {

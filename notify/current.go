@@ -26,10 +26,20 @@ func WithSQLTx(ctx context.Context, tx SQLTx, opts ...Option) context.Context {
 	return open(ctx, newSQLScope(tx, opts))
 }
 
-// WithCreate is WithSQLTx for whatever else runs [SQL] in a transaction, such as ent. create is called
-// once, and again only after it failed, by one goroutine at a time.
+// WithCreate is WithSQLTx for whatever else runs [SQL] in a transaction, such as ent. create is called by
+// one goroutine at a time, and not again after it has made the barrier; so that one is returned after
+// the transaction's end too, which nothing tells.
 func WithCreate(ctx context.Context, create func(context.Context) (pgbarrier.Token, error)) context.Context {
-	return open(ctx, newScope(create))
+	return open(ctx, newScope(func(ctx context.Context) (pgbarrier.Token, error) {
+		token, err := create(ctx)
+		if err == nil {
+			err = token.Valid()
+		}
+		if err != nil {
+			return pgbarrier.Token{}, explain(err)
+		}
+		return token, nil
+	}))
 }
 
 // BeginFunc is pgx.BeginFunc with a context from [WithTx] for fn: it begins a transaction on db, or makes a

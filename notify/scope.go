@@ -2,8 +2,6 @@ package notify
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"slices"
 	"sync"
 
@@ -49,20 +47,17 @@ func (s *scope) current(ctx context.Context) (pgbarrier.Token, error) {
 	}
 
 	if s.closed {
-		return pgbarrier.Token{}, explainEnded(pgx.ErrTxClosed)
+		return pgbarrier.Token{}, explain(pgx.ErrTxClosed)
 	}
 	if !s.token.IsZero() {
 		if err := s.ended(); err != nil {
-			return pgbarrier.Token{}, explainEnded(err)
+			return pgbarrier.Token{}, explain(err)
 		}
 		return s.token, nil
 	}
 
 	// A tracer or hook that injects into our own statement would wait for itself.
 	token, err := s.create(without(ctx))
-	if err == nil {
-		err = token.Valid()
-	}
 	if err != nil {
 		return pgbarrier.Token{}, err
 	}
@@ -85,7 +80,7 @@ func (s *scope) ended() error {
 	if s.ask == nil {
 		return nil
 	}
-	if err := s.ask(); errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, sql.ErrTxDone) {
+	if err := s.ask(); hasEnded(err) {
 		return err
 	}
 	return nil
