@@ -12,15 +12,15 @@ import (
 // WithTx returns a context whose messages share the fate of tx: [Current] and [Inject] give them the
 // barrier of tx, which is made when the first of them needs it.
 //
-// A savepoint is a scope of its own, with a barrier of its own: call WithTx again with what tx.Begin
-// returned, and use the inner context until the savepoint has ended. [BeginFunc] does that.
+// A savepoint is a scope of its own, with a barrier of its own: call WithTx again, with the outer context and
+// what tx.Begin returned, and use the inner context until the savepoint has ended. [BeginFunc] does that.
 func WithTx(ctx context.Context, tx Tx, opts ...Option) context.Context {
 	return open(ctx, newPgxScope(tx, opts))
 }
 
 // WithSQLTx is WithTx for database/sql, where a savepoint is not a transaction of its own. After one that
-// you, gorm or bun have made, call WithSQLTx again with the same transaction, and use the inner context
-// until RELEASE or ROLLBACK TO. Without that, its messages would be given the outer barrier, though the
+// you, gorm or bun have made, call WithSQLTx again, with the outer context and the same transaction, and use
+// the inner context until RELEASE or ROLLBACK TO. Without that, its messages would be given the outer barrier, though the
 // rows they speak of may be rolled back; and a barrier first made in it would be rolled back with it.
 func WithSQLTx(ctx context.Context, tx SQLTx, opts ...Option) context.Context {
 	return open(ctx, newSQLScope(tx, opts))
