@@ -39,7 +39,7 @@ func (r reply) Scan(into ...any) error {
 	if r.err != nil {
 		return r.err
 	}
-	*into[0].(*int), *into[1].(*string), *into[2].(*string), *into[3].(*string) = wire.SchemaVersion, r.origin(), "10:10:", r.outcomes
+	*into[0].(*int), *into[1].(*string), *into[2].(*string), *into[3].(*string) = wire.SchemaVersion, r.origin(), "10:10:", strings.ReplaceAll(r.outcomes, "W", "P")
 	*into[4].(*bool) = r.oneSnapshot
 	return nil
 }

@@ -23,12 +23,12 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '000000000000';
+	revision CONSTANT text := 'dba72447111b';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	stranger   text;
 	installed  integer;
-	marked     boolean;
+	marked     boolean; -- the database has a mark of its own
 	legacy     bigint; -- the origin that version 1 computed
 	through    xid8;   -- of the first mark; null: as late as possible
 	old_grants text;
@@ -83,7 +83,9 @@ BEGIN
 			EXECUTE describe INTO state;
 			IF obj_description(to_regnamespace('pgbarrier'), 'pg_namespace') = concat('pgbarrier schema 2, revision ', revision, ', state ', state) THEN
 				marked := true;
-				IF stranger IS NULL THEN -- a restored dump has everything but a mark of its own
+				-- A restored dump has everything but a mark of its own.
+				IF has_schema_privilege('pgbarrier', 'USAGE') AND has_table_privilege(
+						(SELECT oid FROM pg_class WHERE relname = 'horizon' AND relnamespace = to_regnamespace('pgbarrier')), 'SELECT') THEN
 					EXECUTE 'SELECT EXISTS (SELECT FROM pgbarrier.horizon)' INTO marked;
 				END IF;
 				IF marked THEN
@@ -162,31 +164,48 @@ BEGIN
 		);
 	END IF;
 
-	-- A token's origin: which database its xid belongs to. Made of the random seed, which a restored dump
-	-- does not carry, and of the database's oid, which CREATE DATABASE ... TEMPLATE changes. Physical copies
-	-- (a promoted standby, pg_upgrade, point-in-time recovery) keep both, and their xids go on, so their
-	-- tokens stay good. The factor is odd, so that another oid always makes another sum modulo 2^32.
-	-- The last directory of a table's path is its database's oid, found in half the time that asking
-	-- pg_database takes. A view, because it is parsed now, whatever a caller's search_path will be.
-	CREATE OR REPLACE VIEW pgbarrier.here AS
-		SELECT lpad(to_hex((o.base + o.seed + split_part(pg_relation_filepath(o.tableoid), '/', -2)::bigint * 715827883) & 4294967295), 8, '0') AS origin,
-			lpad(to_hex(o.seed), 8, '0') AS seed
-		FROM pgbarrier.origin o ORDER BY o.ctid LIMIT 1;
-
-	-- Transactions up to and including this one may have had barriers whose rows are gone; of a later one,
-	-- every row that was committed is there. No row: that may be so of all. See mark().
-	IF to_regclass('pgbarrier.horizon') IS NOT NULL AND (SELECT relkind FROM pg_class WHERE oid = to_regclass('pgbarrier.horizon')) = 'r' THEN
-		-- Version 1 has an id there.
+	IF to_regclass('pgbarrier.identity') IS NOT NULL THEN
+		-- Of version 1, whose horizon is an id.
 		EXECUTE $sql$SELECT CASE WHEN bool_and(purged_through = '00000000-0000-0000-0000-000000000000') THEN '0'::xid8 END FROM pgbarrier.horizon$sql$ INTO through;
 		EXECUTE 'SELECT (''x'' || pgbarrier.origin())::bit(32)::bigint' INTO legacy;
 		DROP TABLE pgbarrier.horizon;
 	END IF;
-	CREATE OR REPLACE VIEW pgbarrier.horizon AS
-		SELECT b.xid AS through FROM pgbarrier.here h JOIN pgbarrier.barrier b
-			ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), '000000000000000')::uuid
-			AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), 'fffffffffffffff')::uuid
-			AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0')
-		ORDER BY b.xid DESC LIMIT 1;
+
+	-- Views, because they are parsed now, whatever a caller's search_path will be. One that exists is only
+	-- replaced if it is another: that takes a lock that waits for every producer.
+	DECLARE
+		wanted record;
+		same   boolean;
+	BEGIN
+		FOR wanted IN SELECT * FROM (VALUES
+			-- A token's origin: which database its xid belongs to. Made of the random seed, which a restored dump
+			-- does not carry, and of the database's oid, which CREATE DATABASE ... TEMPLATE changes. Physical
+			-- copies (a promoted standby, pg_upgrade, point-in-time recovery) keep both, and their xids go on, so
+			-- their tokens stay good. The factor is odd, so that another oid always makes another sum modulo 2^32.
+			-- The last directory of a table's path is its database's oid, found in half the time that asking
+			-- pg_database takes.
+			('here', $view$
+				SELECT lpad(to_hex((o.base + o.seed + split_part(pg_relation_filepath(o.tableoid), '/', -2)::bigint * 715827883) & 4294967295), 8, '0') AS origin,
+					lpad(to_hex(o.seed), 8, '0') AS seed
+				FROM pgbarrier.origin o ORDER BY o.ctid LIMIT 1$view$),
+			-- Transactions up to and including this one may have had barriers whose rows are gone; of a later one,
+			-- every row that was committed is there. No row: that may be so of all. See mark().
+			('horizon', $view$
+				SELECT b.xid AS through FROM pgbarrier.here h JOIN pgbarrier.barrier b
+					ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), '000000000000000')::uuid
+					AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), 'fffffffffffffff')::uuid
+					AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0')
+				ORDER BY b.xid DESC LIMIT 1$view$)
+		) AS w (name, definition) LOOP
+			IF to_regclass('pgbarrier.' || wanted.name) IS NOT NULL THEN
+				EXECUTE 'CREATE VIEW pgbarrier.wanted AS ' || wanted.definition;
+				same := pg_get_viewdef('pgbarrier.wanted'::regclass) = pg_get_viewdef(('pgbarrier.' || wanted.name)::regclass);
+				DROP VIEW pgbarrier.wanted;
+				CONTINUE WHEN same;
+			END IF;
+			EXECUTE format('CREATE OR REPLACE VIEW pgbarrier.%I AS %s', wanted.name, wanted.definition);
+		END LOOP;
+	END;
 
 	-- mark makes the horizon's row. That a barrier's row is missing proves an abort only as long as no row
 	-- of a committed one can be missing, so the proof stands among the rows themselves: whatever empties
