@@ -60,7 +60,7 @@ func (p Poller) wait(ctx context.Context, db DB, q *question, tokens []Token) er
 		asked := len(pending)
 		// One statement, however many there are: by several, with a crash between, commits could count that
 		// were never there at once.
-		statuses, err := q.put(ctx, db, pending)
+		statuses, err := q.put(ctx, db, pending) // breakage: one statement
 		switch {
 		case ctx.Err() != nil:
 			return ctxError(ctx, outage)
@@ -70,7 +70,7 @@ func (p Poller) wait(ctx context.Context, db DB, q *question, tokens []Token) er
 			switch {
 			case err != nil:
 				return err
-			case len(pending) == 0 && asked == len(tokens):
+			case len(pending) == 0 && asked == len(tokens): // breakage: all at once
 				return nil
 			case len(pending) == 0:
 				// The others were found by earlier checks, and a crash since then may have undone a commit
@@ -78,7 +78,7 @@ func (p Poller) wait(ctx context.Context, db DB, q *question, tokens []Token) er
 				pending = tokens
 				continue
 			}
-		case !wire.IsOutage(err) || isBroken(db):
+		case !wire.IsOutage(err) || isBroken(db): // breakage: outage
 			return err
 		default:
 			outage = err

@@ -40,7 +40,7 @@ type Token struct {
 func ParseToken(s string) (Token, error) {
 	t, problem := parseToken(s)
 	if problem != "" {
-		return Token{}, fmt.Errorf("%w: %s: %s", ErrInvalidToken, quoteShort(s), problem)
+		return Token{}, fmt.Errorf("%w: %s: %s", ErrInvalidToken, quoteShort(s), problem) // breakage: no token
 	}
 	return t, nil
 }

@@ -14,11 +14,13 @@ import (
 
 var breaking = flag.String("break", "", "break the product in each way of the tables that matches, and see a test fail")
 
-// A breakage is a change of one place of the product that a test has to notice.
+// A breakage is a change of one line of the product that a test has to notice. The line ends with a comment,
+// "breakage: " and a name, so that it is found whatever becomes of its text.
 type breakage struct {
 	what     string // is done wrong then
 	file     string // of the repository
-	from, to string // the first from becomes to; in the schema, check comes before visible
+	at       string // the name that the line has
+	from, to string // the line's from becomes to; without from, all of it
 	test     string // has to fail
 }
 
@@ -29,10 +31,27 @@ func (b breakage) broken(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(text), b.from) {
-		t.Errorf("%s: %q is not there", b.what, b.from)
+	var broken strings.Builder
+	found := 0
+	for line := range strings.Lines(string(text)) {
+		code, name, marked := strings.Cut(strings.TrimSuffix(line, "\n"), "breakage: ")
+		if marked && name == b.at {
+			found++
+			if !strings.Contains(code, b.from) {
+				t.Errorf("%s: the line of %q has no %q", b.what, b.at, b.from)
+			}
+			if b.from == "" {
+				line = b.to + "\n"
+			} else {
+				line = strings.Replace(line, b.from, b.to, 1)
+			}
+		}
+		broken.WriteString(line)
 	}
-	return strings.Replace(string(text), b.from, b.to, 1)
+	if found != 1 {
+		t.Errorf("%s: %d lines of %s are marked %q", b.what, found, b.file, b.at)
+	}
+	return broken.String()
 }
 
 // isTried tells whether -break asks for the breakage.

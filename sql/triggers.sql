@@ -23,7 +23,7 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := 'dba72447111b';
+	revision CONSTANT text := '4140d98deb90';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	stranger   text;
@@ -194,7 +194,7 @@ BEGIN
 				SELECT b.xid AS through FROM pgbarrier.here h JOIN pgbarrier.barrier b
 					ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), '000000000000000')::uuid
 					AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), 'fffffffffffffff')::uuid
-					AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0')
+					AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0') -- breakage: a mark's copy
 				ORDER BY b.xid DESC LIMIT 1$view$)
 		) AS w (name, definition) LOOP
 			IF to_regclass('pgbarrier.' || wanted.name) IS NOT NULL THEN
@@ -335,15 +335,15 @@ BEGIN
 		IF TG_TABLE_SCHEMA = 'pgbarrier' AND current_query() ~* '^[[:space:]]*(commit|end)($|[^[:alnum:]])'
 			AND length(coalesce(current_setting('pgbarrier.announced', true), '')) < 100
 			AND current_setting('pgbarrier.announce', true) IS DISTINCT FROM 'off'
-			AND pg_try_advisory_xact_lock(7018962344107663491)
+			AND pg_try_advisory_xact_lock(7018962344107663491) -- breakage: announcing lock
 		THEN
 			PERFORM pg_notify('pgbarrier', concat('pgb1.', NEW.id, '.', NEW.xid, '.', h.origin)),
 				set_config('pgbarrier.announced', coalesce(current_setting('pgbarrier.announced', true), '') || '+', true),
 				set_config('lock_timeout', '0', true)
 			FROM pgbarrier.here h
-			WHERE NEW.xid <> '0' AND pg_notification_queue_usage() < 0.5
+			WHERE NEW.xid <> '0' AND pg_notification_queue_usage() < 0.5 -- breakage: notification queue
 				AND NOT EXISTS (SELECT FROM pg_lock_status() l -- the lock of NOTIFY, of no database
-					WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass AND l.objid = 0 AND l.database = 0)
+					WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass AND l.objid = 0 AND l.database = 0) -- breakage: NOTIFY is held up
 				AND (current_setting('statement_timeout') = '0'
 					OR statement_timestamp() + current_setting('statement_timeout')::interval > clock_timestamp() + '3 s')
 				AND (coalesce(current_setting('transaction_timeout', true), '0') = '0' -- PostgreSQL 17
@@ -358,7 +358,7 @@ BEGIN
 		RETURN NULL;
 	EXCEPTION
 		WHEN trigger_protocol_violated THEN RAISE;
-		WHEN OTHERS OR query_canceled THEN RETURN NULL;
+		WHEN OTHERS OR query_canceled THEN RETURN NULL; -- breakage: an error of announcing
 	END
 	$fn$;
 
@@ -371,7 +371,7 @@ BEGIN
 	BEGIN
 		IF TG_TABLE_SCHEMA <> 'pgbarrier' THEN -- see announce
 			RAISE EXCEPTION 'pgbarrier.lost() is for pgbarrier.barrier alone' USING ERRCODE = 'trigger_protocol_violated';
-		ELSIF TG_TABLE_NAME = 'origin' OR TG_OP = 'TRUNCATE' THEN
+		ELSIF TG_TABLE_NAME = 'origin' OR TG_OP = 'TRUNCATE' THEN -- breakage: the table is emptied
 			PERFORM pgbarrier.mark();
 		ELSIF TG_LEVEL = 'ROW' THEN
 			IF OLD.id >= '00000001-0000-0000-0000-000000000000' AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid) THEN
@@ -383,7 +383,7 @@ BEGIN
 				IF EXISTS (SELECT FROM gone) THEN
 					PERFORM pgbarrier.mark();
 				END IF;
-			ELSIF newest > (SELECT h.through FROM pgbarrier.horizon h) THEN
+			ELSIF newest > (SELECT h.through FROM pgbarrier.horizon h) THEN -- breakage: rows go
 				PERFORM pgbarrier.mark(newest);
 			END IF;
 		END IF;
@@ -427,7 +427,7 @@ BEGIN
 						'CREATE ' || wanted.definition,
 						-- as PostgreSQL writes it
 						'CREATE ' || replace(replace(wanted.definition, '(OLD.id <> NEW.id)', '((old.id <> new.id))'), ' INITIALLY DEFERRED', ' INITIALLY DEFERRED'))
-					AND (t.tgenabled = wanted.enabled::"char" OR wanted.name = 'announce' AND t.tgenabled = 'A'));
+					AND (t.tgenabled = wanted.enabled::"char" OR wanted.name = 'announce' AND t.tgenabled = 'A')); -- breakage: enabled ALWAYS
 			IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ('pgbarrier.' || wanted.relation)::regclass AND t.tgname = wanted.name) THEN
 				EXECUTE format('DROP TRIGGER %I ON pgbarrier.%I', wanted.name, wanted.relation);
 			END IF;
@@ -458,7 +458,7 @@ BEGIN
 		PERFORM pg_xact_status(xid);
 		RETURN false;
 	EXCEPTION WHEN invalid_parameter_value THEN
-		RETURN true;
+		RETURN true; -- breakage: never assigned
 	END
 	$fn$;
 
@@ -487,7 +487,7 @@ BEGIN
 		-- snapshot after this line, so being promoted while we look is harmless, with one exception: see
 		-- below. A transaction with one snapshot that began in recovery is read-only for ever. One
 		-- statement in SERIALIZABLE would be a reader that can make a producer's COMMIT fail.
-		IF pg_is_in_recovery() THEN
+		IF pg_is_in_recovery() THEN -- breakage: asked of a standby
 			RAISE EXCEPTION 'pgbarrier: this server is a standby, only the primary can tell what became of a transaction'
 				USING ERRCODE = 'read_only_sql_transaction',
 				HINT = 'Connect to the primary, for example with target_session_attrs=read-write.';
@@ -496,7 +496,7 @@ BEGIN
 				RAISE EXCEPTION 'pgbarrier: cannot check in a read-only transaction with one snapshot: it may date from before a promotion'
 					USING ERRCODE = 'invalid_transaction_state', -- pgbarrier.Check knows it by that
 					HINT = 'Check outside the transaction, in READ COMMITTED, or in a read-write transaction.';
-			ELSIF current_setting('transaction_isolation') = 'serializable' AND statement_timestamp() = transaction_timestamp() THEN
+			ELSIF current_setting('transaction_isolation') = 'serializable' AND statement_timestamp() = transaction_timestamp() THEN -- breakage: SERIALIZABLE by default
 				RAISE EXCEPTION 'pgbarrier: a check that is SERIALIZABLE by default could make a producer fail'
 					USING ERRCODE = 'invalid_transaction_state', HINT = 'Check in READ COMMITTED.';
 			END IF;
@@ -522,15 +522,15 @@ BEGIN
 				-- for these though they are in the future, which would hide that others are, see below.
 				WHEN u.xid::xid IN ('0', '1', '2') OR u.xid > '9223372036854775807' THEN 'I'
 				-- Our own row is there for us, but has not committed.
-				WHEN u.xid = now.own OR NOT pg_visible_in_snapshot(u.xid, now.snap) THEN 'P'
-				WHEN found.xid = u.xid THEN 'C'
+				WHEN u.xid = now.own OR NOT pg_visible_in_snapshot(u.xid, now.snap) THEN 'P' -- breakage: running
+				WHEN found.xid = u.xid THEN 'C' -- breakage: the row
 				WHEN found.xid IS NOT NULL OR u.id::text !~ '^.{14}7.{4}[89ab]' THEN 'I'
 				-- By a snapshot of recovery, see above. It lists nobody, but its xmin is the oldest that it hides. A
 				-- primary's snapshot lists its xmin, if that is not xmax or our own xid (GetSnapshotData).
-				WHEN u.xid >= pg_snapshot_xmin(now.snap) AND pg_visible_in_snapshot(pg_snapshot_xmin(now.snap), now.snap)
+				WHEN u.xid >= pg_snapshot_xmin(now.snap) AND pg_visible_in_snapshot(pg_snapshot_xmin(now.snap), now.snap) -- breakage: snapshot of recovery
 					AND pg_snapshot_xmin(now.snap) IS DISTINCT FROM now.own THEN 'P'
 				-- The row may have been purged, unless all of the transaction aborted.
-				WHEN u.xid > (SELECT h.through FROM pgbarrier.horizon h) OR pg_xact_status(u.xid) = 'aborted' THEN 'A'
+				WHEN u.xid > (SELECT h.through FROM pgbarrier.horizon h) OR pg_xact_status(u.xid) = 'aborted' THEN 'A' -- breakage: aborted
 				ELSE 'E' END AS outcome
 			FROM now CROSS JOIN unnest(ids, xids) WITH ORDINALITY AS u(id, xid, ord)
 			LEFT JOIN LATERAL (
@@ -594,7 +594,7 @@ BEGIN
 				WHEN u.xid = now.own THEN 'P'
 				WHEN found.xid = u.xid THEN 'C'
 				WHEN found.xid IS NOT NULL OR u.id::text !~ '^.{14}7.{4}[89ab]' THEN 'I'
-				WHEN u.xid >= pg_snapshot_xmin(now.snap) OR u.xid > (SELECT h.through FROM pgbarrier.horizon h) THEN 'P'
+				WHEN u.xid >= pg_snapshot_xmin(now.snap) OR u.xid > (SELECT h.through FROM pgbarrier.horizon h) THEN 'P' -- breakage: standby
 				ELSE 'E' END AS outcome
 			FROM now CROSS JOIN unnest(ids, xids) WITH ORDINALITY AS u(id, xid, ord)
 			LEFT JOIN LATERAL (
@@ -633,7 +633,7 @@ BEGIN
 	CREATE OR REPLACE FUNCTION pgbarrier.letters(tokens text[], ids uuid[], origin text, outcomes text) RETURNS text
 	LANGUAGE sql STABLE
 	AS $fn$
-		SELECT coalesce(string_agg(CASE WHEN u.id IS NOT NULL AND right(u.token, 8) <> origin THEN 'W'
+		SELECT coalesce(string_agg(CASE WHEN u.id IS NOT NULL AND right(u.token, 8) <> origin THEN 'W' -- breakage: origin of a text
 			ELSE substr(outcomes, u.ord::integer, 1) END, '' ORDER BY u.ord), '')
 		FROM unnest(tokens, ids) WITH ORDINALITY AS u(token, id, ord)
 	$fn$;

@@ -19,13 +19,14 @@ import (
 )
 
 type commands struct {
-	Demo     demoCommand     `cmd:"" help:"Show the problem and the barrier at work, on a throwaway PostgreSQL server."`
-	Migrate  migrateCommand  `cmd:"" help:"Install the schema, or bring it up to this version."`
-	Status   statusCommand   `cmd:"" help:"Tell what became of the transactions of tokens."`
-	Wait     waitCommand     `cmd:"" help:"Wait until the transactions of tokens have ended."`
-	Purge    purgeCommand    `cmd:"" help:"Delete old barriers."`
-	Version  versionCommand  `cmd:"" help:"Print the version of this command."`
-	Producer producerCommand `cmd:"" name:"demo-producer" hidden:""`
+	Demo        demoCommand        `cmd:"" help:"Show the problem and the barrier at work, on a throwaway PostgreSQL server."`
+	Migrate     migrateCommand     `cmd:"" help:"Install the schema, or bring it up to this version."`
+	Status      statusCommand      `cmd:"" help:"Tell what became of the transactions of tokens."`
+	Wait        waitCommand        `cmd:"" help:"Wait until the transactions of tokens have ended."`
+	Purge       purgeCommand       `cmd:"" help:"Delete old barriers."`
+	RenewOrigin renewOriginCommand `cmd:"" help:"Give a physical copy of a database an origin of its own."`
+	Version     versionCommand     `cmd:"" help:"Print the version of this command."`
+	Producer    producerCommand    `cmd:"" name:"demo-producer" hidden:""`
 }
 
 // streams is where a command reads and writes.

@@ -13,11 +13,11 @@ import (
 
 func TestMigrate(t *testing.T) {
 	url := server.DatabaseForTest(t)
-	pgbarrierCommand(t, url, "migrate").expect(t, exitOK, "version 1", "is installed")
+	pgbarrierCommand(t, url, "migrate").expect(t, exitOK, "version 2", "is installed")
 	o := pgbarrierCommand(t, "", "migrate", "--database", url, "--json")
 	o.expect(t, exitOK)
 	var result map[string]any
-	if err := json.Unmarshal([]byte(o.out), &result); err != nil || result["schema_version"] != 1.0 {
+	if err := json.Unmarshal([]byte(o.out), &result); err != nil || result["schema_version"] != 2.0 {
 		t.Errorf("migrate --json printed %q (%v)", o.out, err)
 	}
 	if o := pgbarrierCommand(t, "", "migrate", "--print"); o.out != pgbarrier.SQL || o.code != exitOK {
@@ -39,6 +39,18 @@ func TestPurge(t *testing.T) {
 		pgbarrierCommand(t, url, "purge", "--retention="+bad).expect(t, exitUsage)
 	}
 	pgbarrierCommand(t, url, "purge").expect(t, exitUsage, "--retention")
+}
+
+func TestRenewOrigin(t *testing.T) {
+	url := migrated(t)
+	tx, token := begin(t, connectTo(t, url))
+	must(t, tx.Commit(t.Context()))
+	pgbarrierCommand(t, url, "renew-origin").expect(t, exitOK, "origin is ")
+	pgbarrierCommand(t, url, "status", token.String()).expect(t, exitWrongDatabase, "wrong database")
+	pgbarrierCommand(t, url, "renew-origin", "--json").expect(t, exitOK, `{"origin":"`)
+	tx, token = begin(t, connectTo(t, url))
+	must(t, tx.Commit(t.Context()))
+	pgbarrierCommand(t, url, "status", token.String()).expect(t, exitOK, "committed")
 }
 
 func TestVersion(t *testing.T) {

@@ -103,7 +103,7 @@ func ask[T ~struct {
 		return Answer{}, fmt.Errorf("pgbarrier: %s: %w", doing, err)
 	}
 	for i := range tokens {
-		if Key(tokens[i]).Origin != answer.Origin {
+		if Key(tokens[i]).Origin != answer.Origin { // breakage: origin
 			answer.Outcomes[i] = WrongDatabase
 		}
 	}

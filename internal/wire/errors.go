@@ -19,7 +19,7 @@ var (
 // the SQLSTATE tells, with what to do about it.
 func Explain(doing string, err error) error {
 	switch SQLState(err) {
-	case InvalidSchemaName, UndefinedFunction, UndefinedTable, UndefinedColumn:
+	case InvalidSchemaName, UndefinedFunction, UndefinedTable, UndefinedColumn: // breakage: no schema
 		return fmt.Errorf("pgbarrier: %s: %w (%w)", doing, ErrNotMigrated, err)
 	case InsufficientPrivilege:
 		return fmt.Errorf("pgbarrier: %s: the role lacks a grant, the head of sql/triggers.sql lists them: %w", doing, err)
@@ -33,7 +33,7 @@ func IsOutage(err error) bool {
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
 		return isOneOf(pgErr.Code, classConnectionException, classInsufficientResources, classOperatorIntervention,
-			classTransactionRollback, LockNotAvailable, TransactionTimeout)
+			classTransactionRollback, LockNotAvailable, TransactionTimeout) // breakage: lock timeout
 	}
 	var connectErr *pgconn.ConnectError
 	var netErr net.Error
