@@ -176,8 +176,8 @@ func (b *base) clear(ctx context.Context) error {
 				return err
 			}
 			err := tx.QueryRow(ctx, `
-				SELECT EXISTS (SELECT FROM pgbarrier.barrier b
-				WHERE NOT EXISTS (SELECT FROM pgbarrier_demo.orders o WHERE o.barrier = b.id))`).Scan(&used)
+				SELECT EXISTS (SELECT FROM pgbarrier.barrier b -- a mark is no barrier
+				WHERE b.id >= '00000001-0000-0000-0000-000000000000' AND NOT EXISTS (SELECT FROM pgbarrier_demo.orders o WHERE o.barrier = b.id))`).Scan(&used)
 			if err != nil {
 				return err
 			}
