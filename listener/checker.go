@@ -149,11 +149,13 @@ func (c *checker) note(err error) {
 	}
 }
 
-// countSessions counts them now and then. Not to know how many there are does no harm.
+// countSessions counts them now and then. It is no harm if that fails.
 func (c *checker) countSessions(ctx context.Context) {
 	if c.count == nil || time.Since(c.counted) < countEvery {
 		return
 	}
 	c.counted = time.Now()
-	c.past.sessions, _ = c.count(ctx)
+	if n, err := c.count(ctx); err == nil {
+		c.past.sessions = n
+	}
 }
