@@ -2,6 +2,7 @@ package listener
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -102,6 +103,7 @@ func (s *simulation) called(c *simCall) {
 		s.judgeRate(c)
 		s.asksAll, s.askAll = s.askAll, false
 		clear(s.samples)
+		s.snapshots = s.snapshots[:0]
 	}
 	for _, t := range c.tokens {
 		b := asked[t.ID]
@@ -119,9 +121,9 @@ func (s *simulation) called(c *simCall) {
 		case !b.asked || pending <= simFew || s.asksAll || b.seen && b.among:
 		case first:
 			s.fail("size: check %d asks again for barrier %d, though %d are pending and it is not known to have ended", c.check, b.number, pending)
-		case s.snapshot.Running(t.XID):
+		case s.allSnapshots(func(snapshot wire.Snapshot) bool { return snapshot.Running(t.XID) }):
 			s.fail("size: check %d asks for barrier %d, whose transaction %d runs", c.check, b.number, t.XID)
-		case t.XID >= s.snapshot.Xmax:
+		case s.allSnapshots(func(snapshot wire.Snapshot) bool { return t.XID >= snapshot.Xmax }):
 			if s.samples[t.XID]++; s.samples[t.XID] > 1 {
 				s.fail("size: check %d asks for several barriers of transaction %d, which the snapshot does not know", c.check, t.XID)
 			}
@@ -129,6 +131,11 @@ func (s *simulation) called(c *simCall) {
 		b.asked, b.askedIn, b.askedAt = true, c.check, time.Now()
 	}
 	s.check = c.check
+}
+
+// allSnapshots reports whether it is so by all that this check has got.
+func (s *simulation) allSnapshots(so func(wire.Snapshot) bool) bool {
+	return !slices.ContainsFunc(s.snapshots, func(snapshot wire.Snapshot) bool { return !so(snapshot) })
 }
 
 // judgeRate: a check is for somebody, and leaves the server a pause, unless the last has left nothing open.
@@ -157,9 +164,9 @@ func (s *simulation) judgeRate(c *simCall) {
 func (s *simulation) answeredCheck(tokens []pgbarrier.Token, r simReply) {
 	s.answerAt = time.Now()
 	if r.err == nil {
-		s.snapshot = r.answer.Snapshot
+		s.snapshots = append(s.snapshots, r.answer.Snapshot)
 		for i, outcome := range r.answer.Outcomes {
-			if outcome == wire.Aborted && tokens[i].XID >= s.snapshot.Xmax {
+			if outcome == wire.Aborted && tokens[i].XID >= r.answer.Snapshot.Xmax {
 				s.askAll = true // a crash took its transaction
 			}
 		}

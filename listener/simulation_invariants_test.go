@@ -12,23 +12,23 @@ import (
 
 // invariants is what the simulation remembers to judge the listener by.
 type invariants struct {
-	contact  int       // the last life of the database that has answered
-	life     int       // the last that the listener knew of, one step ago
-	trouble  time.Time // until when statements were, or will be, slower than latency allows or fail
-	heardAt  time.Time // last announcement that reached the listener
-	check    uint64    // number of the last check
-	answerAt time.Time // of its last answer
-	failures int       // answers in a row that were errors
-	noRooms  int       // of them in a row because there was no room
-	askAll   bool      // the next check may ask for everything
-	asksAll  bool      // this one may
-	snapshot wire.Snapshot
-	samples  map[uint64]int // tokens that this check has asked for of transactions beyond its snapshot
-	leftOpen bool           // the last check has left something open
-	counted  int            // sessions on the server, as the listener knows
-	heard    []string       // payloads on Channel that a session has returned
-	changed  bool           // a session was found or lost
-	prompted bool           // the next check became due at once, now
+	contact   int             // the last life of the database that has answered
+	life      int             // the last that the listener knew of, one step ago
+	trouble   time.Time       // until when statements were, or will be, slower than latency allows or fail
+	heardAt   time.Time       // last announcement that reached the listener
+	check     uint64          // number of the last check
+	answerAt  time.Time       // of its last answer
+	failures  int             // answers in a row that were errors
+	noRooms   int             // of them in a row because there was no room
+	askAll    bool            // the next check may ask for everything
+	asksAll   bool            // this one may
+	snapshots []wire.Snapshot // that this check has got
+	samples   map[uint64]int  // tokens that this check has asked for of transactions beyond its snapshot
+	leftOpen  bool            // the last check has left something open
+	counted   int             // sessions on the server, as the listener knows
+	heard     []string        // payloads on Channel that a session has returned
+	changed   bool            // a session was found or lost
+	prompted  bool            // the next check became due at once, now
 
 	withdrawn int        // waits and questions that have ended since the last check began
 	functions []*simWait // with a function, that have ended
