@@ -67,7 +67,7 @@ func (r *receiver) listen(ctx context.Context, dial func(ctx context.Context) (*
 				// Not before: through a pooler it would be for somebody else's session.
 				limited, cancel := context.WithTimeout(ctx, firstTimeout)
 				defer cancel()
-				_, _ = conn.Exec(limited, "SET idle_session_timeout = 0") // if the session fails, the loop will see
+				_, _ = conn.Exec(limited, "SET idle_session_timeout = 0 /* the session that LISTENs */") // if it fails, the loop will see
 			}
 		},
 	}
