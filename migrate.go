@@ -65,18 +65,18 @@ func CheckSchema(ctx context.Context, db DB) error {
 	var missing *string
 	err := db.QueryRow(ctx, `
 		SELECT string_agg(what, ', ') FROM (
-			SELECT 'function ' || f, to_regprocedure('pgbarrier.' || f) IS NOT NULL FROM unnest(ARRAY[
-				'announce()', 'check(text[])', 'check(uuid[],xid8[])', 'create(boolean)', 'first_id(timestamptz)',
-				'letters(text[],uuid[],text,text)', 'lost()', 'mark(xid8)', 'never_assigned(xid8)', 'only_origin()',
-				'purge(interval,integer)', 'purge_batch(interval,integer,uuid)', 'seed(uuid)', 'split(text[])', 'status(text)',
-				'visible(text[])', 'visible(uuid[],xid8[])', 'warn_of_autocommit(text)']) AS f
+			SELECT concat('function ', replace(f, 'pg_catalog.', '')), to_regprocedure(concat('pgbarrier.', f)) IS NOT NULL FROM unnest(ARRAY[
+				'announce()', 'check(pg_catalog.text[])', 'check(pg_catalog.uuid[],pg_catalog.xid8[])', 'create(boolean)', 'first_id(pg_catalog.timestamptz)',
+				'letters(pg_catalog.text[],pg_catalog.uuid[],pg_catalog.text,pg_catalog.text)', 'lost()', 'mark(pg_catalog.xid8)', 'never_assigned(pg_catalog.xid8)', 'no_origin()', 'only_origin()',
+				'purge(interval,integer)', 'purge_batch(interval,integer,pg_catalog.uuid)', 'seed(pg_catalog.uuid)', 'split(pg_catalog.text[])', 'status(pg_catalog.text)',
+				'unusual(boolean,pg_catalog.text)', 'visible(pg_catalog.text[])', 'visible(pg_catalog.uuid[],pg_catalog.xid8[])']) AS f
 			UNION ALL
-			SELECT 'relation ' || r, to_regclass('pgbarrier.' || r) IS NOT NULL
+			SELECT concat('relation ', r), to_regclass(concat('pgbarrier.', r)) IS NOT NULL
 			FROM unnest(ARRAY['barrier', 'here', 'horizon', 'origin']) AS r
 			UNION ALL
 			SELECT format('trigger %s of %s', name, relation), EXISTS (
-				SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass('pgbarrier.' || relation)
-					AND tgname = name AND enabled LIKE '%' || tgenabled || '%')
+				SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass(concat('pgbarrier.', relation))
+					AND tgname = name AND strpos(enabled, tgenabled::text) > 0)
 			FROM (VALUES ('barrier', 'announce', 'OA'), ('barrier', 'lost_id', 'A'), ('barrier', 'lost_row', 'R'),
 				('barrier', 'lost_rows', 'O'), ('barrier', 'lost_table', 'A'), ('origin', 'lost_rows', 'A'),
 				('origin', 'lost_table', 'A'), ('origin', 'only_origin', 'A')) AS t (relation, name, enabled)

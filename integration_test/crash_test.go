@@ -2,14 +2,15 @@ package integration_test
 
 import (
 	"context"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
-	"github.com/pgbarrier/pgbarrier/internal/wire"
 	"github.com/pgbarrier/pgbarrier/devpg"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // crashable is a server whose WAL reaches the disk only when a commit flushes it, so that a crash
@@ -27,6 +28,11 @@ func crashable(t *testing.T) (*devpg.Server, *pgxpool.Pool) {
 	}})
 	pool := open(t, s.URL())
 	migrate(t, pool)
+	// However slow the machine: wal_writer_delay cannot be longer.
+	writer := query[int](t, pool, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+	if syscall.Kill(writer, syscall.SIGSTOP) == nil {
+		t.Cleanup(func() { _ = syscall.Kill(writer, syscall.SIGCONT) }) // it would not stop with the server
+	}
 	return s, pool
 }
 

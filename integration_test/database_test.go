@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -149,7 +150,7 @@ func lostAtSavepoint(t testing.TB, db beginner) pgbarrier.Token {
 	execute(t, tx, "SAVEPOINT s")
 	token := create(t, tx)
 	execute(t, tx, "ROLLBACK TO SAVEPOINT s")
-	execute(t, tx, "SELECT pg_current_xact_id()")
+	execute(t, tx, "SELECT pg_catalog.pg_current_xact_id()")
 	commit(t, tx)
 	return token
 }
@@ -181,4 +182,30 @@ func eventually(t testing.TB, what string, condition func() bool) {
 			t.Fatalf("it never came that %s", what)
 		}
 	}
+}
+
+// origin is the database's, as tokens have it.
+func origin(t testing.TB, db pgbarrier.DB) string {
+	t.Helper()
+	return query[string](t, db, "SELECT origin FROM pgbarrier.here")
+}
+
+// countBarriers counts the rows that are barriers, and not marks.
+func countBarriers(t testing.TB, db pgbarrier.DB) int {
+	t.Helper()
+	return query[int](t, db, "SELECT count(*) FROM pgbarrier.barrier WHERE id >= '00000001-0000-0000-0000-000000000000'")
+}
+
+// insertBarriers makes many barriers at once, as create does, and announces none of them.
+func insertBarriers(t testing.TB, db pgbarrier.DB, n int) {
+	t.Helper()
+	execute(t, db, fmt.Sprintf("BEGIN; SET LOCAL pgbarrier.announce = off; INSERT INTO pgbarrier.barrier SELECT FROM generate_series(1, %d); COMMIT", n))
+}
+
+// disturbed makes every check and every create run a statement of PL/pgSQL first.
+func disturbed(t testing.TB, db pgbarrier.DB, statement string) {
+	t.Helper()
+	execute(t, db, `ALTER VIEW pgbarrier.here RENAME TO undisturbed;
+		CREATE FUNCTION pgbarrier.disturb() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$ BEGIN `+statement+`; RETURN true; END $$;
+		CREATE VIEW pgbarrier.here AS SELECT u.* FROM (SELECT pgbarrier.disturb() OFFSET 0) AS d, pgbarrier.undisturbed u`)
 }

@@ -64,9 +64,9 @@ func hijack(t *testing.T, attacker *pgx.Conn) {
 				n := n + 1;
 			END LOOP;
 			IF n < 200 THEN RAISE EXCEPTION 'only % traps', n; END IF;
-			FOR f IN SELECT c.relname FROM pg_class c WHERE c.oid IN ('pg_database'::regclass) OR c.relnamespace = 'pgbarrier'::regnamespace AND c.relkind = 'r'
+			FOR f IN SELECT c.relname FROM pg_class c WHERE c.oid IN ('pg_database'::regclass) OR c.relnamespace = 'pgbarrier'::regnamespace AND c.relkind IN ('r', 'v')
 			LOOP
-				EXECUTE format('CREATE TEMP TABLE %I (id text, xid text, seed text, oid text, datname text, purged_through text)', f.relname);
+				EXECUTE format('CREATE TEMP TABLE %I (id text, xid text, seed text, oid text, datname text, base text, origin text, through text)', f.relname);
 			END LOOP;
 			FOR f IN SELECT unnest('{uuid,xid8,text,timestamptz,interval,bool,int4,int8,trigger}'::text[]) AS name
 			LOOP
@@ -94,15 +94,15 @@ func TestNothingOfTheCallersIsRunWithTheOwnersRights(t *testing.T) {
 	attacker, role := attack(t, pool)
 	hijack(t, attacker)
 	for _, sql := range []string{
-		"SELECT pgbarrier.origin()", "SELECT pgbarrier.new_id()", "SELECT pgbarrier.never_assigned('3'::pg_catalog.xid8)",
-		"SELECT pgbarrier.first_id(pg_catalog.now())", "SELECT pgbarrier.token(pg_catalog.gen_random_uuid(), '3'::pg_catalog.xid8)",
+		"SELECT pgbarrier.never_assigned('3'::pg_catalog.xid8)", "SELECT pgbarrier.first_id(pg_catalog.now())", "SELECT pgbarrier.no_origin()",
+		"SELECT pgbarrier.split(pg_catalog.string_to_array('a b', ' '))",
 	} {
 		// They may fail, in a trap or before: with the caller's rights.
 		if _, err := attacker.Exec(t.Context(), sql); err != nil && strings.Contains(err.Error(), "hijacked") && !strings.Contains(err.Error(), role) {
 			t.Errorf("%s: %v", sql, err)
 		}
 	}
-	origin := query[string](t, pool, "SELECT pgbarrier.origin()")
+	origin := origin(t, pool)
 	for range 7 { // plans become generic at the sixth
 		tx := begin(t, attacker)
 		token := create(t, tx)
@@ -136,14 +136,17 @@ func TestTheTriggersFunctionIsOfNoUseOnAnotherTable(t *testing.T) {
 		"CREATE FUNCTION evil.cast(evil.id) RETURNS uuid LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.hit(); RETURN gen_random_uuid(); END $$",
 		"CREATE CAST (evil.id AS uuid) WITH FUNCTION evil.cast(evil.id) AS IMPLICIT",
 		"CREATE TABLE evil.barrier (id evil.id, xid xid8)",
-		"CREATE TRIGGER announce AFTER INSERT ON evil.barrier FOR EACH ROW EXECUTE FUNCTION pgbarrier.announce()",
 	} {
 		execute(t, attacker, sql)
 	}
-	_, err := attacker.Exec(t.Context(), "INSERT INTO evil.barrier VALUES (ROW(1), '3')")
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) || !strings.Contains(pgErr.Message, "pgbarrier.barrier") {
-		t.Errorf("the trigger on a table of others: %v", err)
+	for _, function := range []string{"announce", "lost", "only_origin"} {
+		execute(t, attacker, "CREATE TRIGGER ours BEFORE INSERT ON evil.barrier FOR EACH ROW EXECUTE FUNCTION pgbarrier."+function+"()")
+		_, err := attacker.Exec(t.Context(), "INSERT INTO evil.barrier VALUES (ROW(1), '3')")
+		var pgErr *pgconn.PgError
+		if !errors.As(err, &pgErr) || !strings.Contains(pgErr.Message, "pgbarrier."+function+"() is for") {
+			t.Errorf("the trigger on a table of others: %v", err)
+		}
+		execute(t, attacker, "DROP TRIGGER ours ON evil.barrier")
 	}
 }
 
@@ -154,10 +157,10 @@ func TestASchemaThatSomebodyElsePreparedIsNotMigrated(t *testing.T) {
 	for name, prepared := range map[string]string{
 		"a function": `CREATE FUNCTION pgbarrier.version() RETURNS integer LANGUAGE plpgsql
 			AS $$ BEGIN RAISE EXCEPTION 'hijacked as %', current_user; END $$`,
-		"a table": `CREATE TABLE pgbarrier.identity (seed bigint NOT NULL);
+		"a table": `CREATE TABLE pgbarrier.origin (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), base bigint NOT NULL DEFAULT 0, seed bigint NOT NULL DEFAULT 1);
 			CREATE FUNCTION pgbarrier.hit() RETURNS trigger LANGUAGE plpgsql
 				AS $$ BEGIN RAISE EXCEPTION 'hijacked as %', current_user; END $$;
-			CREATE TRIGGER hit BEFORE INSERT ON pgbarrier.identity FOR EACH ROW EXECUTE FUNCTION pgbarrier.hit()`,
+			CREATE TRIGGER hit BEFORE INSERT ON pgbarrier.origin FOR EACH ROW EXECUTE FUNCTION pgbarrier.hit()`,
 		"nothing yet": "SELECT 1",
 	} {
 		pool := emptyDatabase(t)
@@ -183,6 +186,7 @@ func TestASchemaThatSomebodyElsePreparedIsNotMigrated(t *testing.T) {
 	commit(t, tx)
 	execute(t, pool, "GRANT "+role+" TO "+member)
 	memberOnly := connect(t, as(t, pool, member))
+	execute(t, pool, "GRANT CREATE ON DATABASE "+pool.Config().ConnConfig.Database+" TO "+member)
 	if err := pgbarrier.Migrate(t.Context(), memberOnly); err == nil || !strings.Contains(err.Error(), "SET ROLE") {
 		t.Errorf("by a member of the owner: %v", err)
 	}

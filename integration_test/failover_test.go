@@ -131,7 +131,6 @@ func TestACommitThatAFailoverLostIsForgottenThoughAllConnectionsAreHalfOpen(t *t
 	commit(t, tx)
 	wantEnd(t, sub, nil)
 	known := time.Now()
-	eventually(t, "nothing is watched any more", func() bool { return watching(t, r.pool) == 0 })
 	network.Refuse(true)
 	network.Swallow(0)
 	crash(t, r.primary)

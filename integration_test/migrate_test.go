@@ -45,7 +45,7 @@ func TestMigratingAgainLocksNoTable(t *testing.T) {
 	pool := migratedDatabase(t)
 	producer := begin(t, pool)
 	token := create(t, producer)
-	execute(t, producer, "LOCK TABLE pgbarrier.barrier, pgbarrier.identity, pgbarrier.horizon IN ROW EXCLUSIVE MODE")
+	execute(t, producer, "LOCK TABLE pgbarrier.barrier, pgbarrier.origin IN ROW EXCLUSIVE MODE")
 
 	tx := begin(t, pool)
 	execute(t, tx, "SET LOCAL lock_timeout = '5s'")

@@ -99,10 +99,6 @@ var jobs = map[string]func(ctx context.Context, db *pgxpool.Pool, token pgbarrie
 		_, err := pgbarrier.Check(ctx, db, token)
 		return err
 	},
-	"watch": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
-		_, err := pgbarrier.Watch(ctx, db, []pgbarrier.Token{token}, nil, time.Millisecond, time.Millisecond)
-		return err
-	},
 	"look at the schema": func(ctx context.Context, db *pgxpool.Pool, _ pgbarrier.Token) error {
 		return pgbarrier.CheckSchema(ctx, db)
 	},
@@ -127,13 +123,17 @@ var forbidden = []string{
 	"DELETE FROM pgbarrier.barrier",
 	"TRUNCATE pgbarrier.barrier",
 	"ALTER TABLE pgbarrier.barrier DISABLE TRIGGER announce",
-	"SELECT seed FROM pgbarrier.identity",
-	"UPDATE pgbarrier.identity SET seed = 0",
-	"UPDATE pgbarrier.horizon SET purged_through = gen_random_uuid()",
-	"DELETE FROM pgbarrier.horizon",
+	"SELECT seed FROM pgbarrier.origin",
+	"UPDATE pgbarrier.origin SET base = 0",
+	"DELETE FROM pgbarrier.origin",
+	"TRUNCATE pgbarrier.origin",
+	"SELECT through FROM pgbarrier.horizon",
 	"COPY pgbarrier.barrier TO STDOUT",
-	"SELECT pgbarrier.origin()",
-	"SELECT pgbarrier.new_id()",
+	"SELECT origin FROM pgbarrier.here",
+	"SELECT pgbarrier.mark()",
+	"SELECT pgbarrier.seed(gen_random_uuid())",
+	"SELECT pgbarrier.no_origin()",
+	"SELECT pgbarrier.unusual(true, '')",
 	"SELECT pgbarrier.never_assigned('3')",
 	"CREATE TABLE pgbarrier.mine ()",
 	"CREATE FUNCTION pgbarrier.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +20,7 @@ func purgeAll(t testing.TB, db pgbarrier.DB) (purged int64) {
 			t.Fatal(err)
 		}
 		purged += n
-		return query[int](t, db, "SELECT count(*) FROM pgbarrier.barrier") == 0
+		return countBarriers(t, db) == 0
 	})
 	return purged
 }
@@ -71,22 +72,19 @@ func TestPurgeTakesWhatIsOlderThanTheRetentionOnly(t *testing.T) {
 func TestPurgeGoesInBatches(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
-	execute(t, pool, "BEGIN; SET LOCAL pgbarrier.announce = off; INSERT INTO pgbarrier.barrier SELECT pgbarrier.new_id() FROM generate_series(1, 25000); COMMIT")
-	horizon := "SELECT purged_through::text FROM pgbarrier.horizon"
-	before := query[string](t, pool, horizon)
+	horizon := "SELECT through::text::bigint FROM pgbarrier.horizon"
+	before := query[int64](t, pool, horizon)
+	for range 5 {
+		insertBarriers(t, pool, 5000)
+	}
+	nextMillisecond(t, pool)
 	for range 2 {
-		nextMillisecond(t, pool)
 		if n := query[int](t, pool, "SELECT pgbarrier.purge('1 microsecond', 100)"); n != 100 {
 			t.Errorf("a batch of 100 purged %d", n)
 		}
-		after := query[string](t, pool, horizon)
-		if after <= before {
-			t.Errorf("the horizon went from %s to %s", before, after)
-		}
-		before = after
-		if n := query[int](t, pool, "SELECT count(*) FROM pgbarrier.barrier, pgbarrier.horizon WHERE id <= purged_through"); n != 0 {
-			t.Errorf("%d barriers below the horizon were left", n)
-		}
+	}
+	if after := query[int64](t, pool, horizon); after <= before {
+		t.Errorf("the horizon went from %d to %d", before, after)
 	}
 	if purged := purgeAll(t, pool); purged != 24_800 {
 		t.Errorf("purged %d, want 24800", purged)
@@ -102,7 +100,7 @@ func TestARetentionThatIsNotPositiveIsRefused(t *testing.T) {
 			t.Errorf("%v: %v", retention, err)
 		}
 	}
-	for _, args := range []string{"'0'", "'-1 day'", "NULL", "'1 month -31 days'", "'1 day', 0", "'1 day', -1", "'1 day', NULL"} {
+	for _, args := range []string{"'0'", "'-1 day'", "NULL", "'1 month -31 days'", "'1 day', 0", "'1 day', -1"} {
 		if _, err := pool.Exec(t.Context(), "SELECT pgbarrier.purge("+args+")"); err == nil || !strings.Contains(err.Error(), "22023") {
 			t.Errorf("purge(%s): %v", args, err)
 		}
@@ -140,7 +138,7 @@ func TestATransactionOlderThanTheHorizonIsStillPendingAndThenRight(t *testing.T)
 	nextMillisecond(t, pool)
 	committed(t, pool)
 	purgeAll(t, pool)
-	if n := query[int](t, pool, "SELECT count(*) FROM pgbarrier.horizon WHERE purged_through > $1", preparedToken.ID.String()); n != 1 {
+	if n := query[int](t, pool, "SELECT count(*) FROM pgbarrier.horizon WHERE through > $1", strconv.FormatUint(preparedToken.XID, 10)); n != 1 {
 		t.Fatal("the horizon did not pass them: nothing is tested")
 	}
 	want(t, pool, pgbarrier.Pending, goodToken, badToken, halfToken, preparedToken)

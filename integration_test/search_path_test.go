@@ -57,7 +57,7 @@ func TestACallersSearchPathDoesNotReachIntoTheFunctions(t *testing.T) {
 		t.Fatalf("the trap does not work: %v", err)
 	}
 
-	origin := query[string](t, pool, "SELECT pgbarrier.origin()")
+	origin := origin(t, pool)
 	tx := begin(t, attacker)
 	token := create(t, tx)
 	commit(t, tx)
@@ -72,9 +72,6 @@ func TestACallersSearchPathDoesNotReachIntoTheFunctions(t *testing.T) {
 	}
 	tx = begin(t, attacker, repeatableRead) // judged as on a standby
 	for _, db := range []pgbarrier.DB{tx, attacker} {
-		if _, err := pgbarrier.Watch(t.Context(), db, []pgbarrier.Token{token}, nil, time.Millisecond, time.Millisecond); err != nil {
-			t.Errorf("Watch: %v", err)
-		}
 		if err := pgbarrier.AwaitReplica(t.Context(), db, token); err != nil {
 			t.Error(err)
 		}

@@ -103,6 +103,8 @@ func TestAStrangerKeepsNobodyFromCommittingWaitingOrPurging(t *testing.T) {
 	// Migrating takes turns, and has to be given up by hand.
 	ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
+	migrate(t, pool) // nothing is to be done
+	execute(t, pool, "COMMENT ON SCHEMA pgbarrier IS NULL")
 	wantErr(t, "Migrate", pgbarrier.Migrate(ctx, pool), context.DeadlineExceeded)
 	execute(t, pool, "SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE l.locktype = 'advisory' AND l.pid = $1", locks.PgConn().PID())
 	migrate(t, pool)

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -20,8 +21,9 @@ type Tx interface {
 	Commit(ctx context.Context) error
 }
 
-// SQLTx is an open database/sql transaction: *sql.Tx and what embeds one (sqlx, bun). With gorm,
-// pass tx.Statement.ConnPool.(*sql.Tx). Any driver will do.
+// SQLTx is an open database/sql transaction of any driver: *sql.Tx and what embeds one (sqlx, bun).
+// With gorm, PrepareStmt or not, pass tx.Statement.ConnPool.(notify.SQLTx). Where there is a QueryContext
+// as well, that is called: gorm's QueryRowContext keeps to itself why a statement was refused.
 type SQLTx interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	Commit() error
@@ -32,8 +34,16 @@ type Option func(*options)
 
 type options struct{ unannounced bool }
 
-// WithoutAnnouncement switches announcing off for the whole transaction, as PREPARE TRANSACTION
-// requires. Waits then end by the listeners' fallback check.
+// WithoutAnnouncement switches announcing off for the whole transaction, barriers that it has already
+// made included. Waits then end by the listeners' check.
+//
+// It is a setting local to the transaction, made together with the barrier, and ROLLBACK TO SAVEPOINT undoes
+// both (https://www.postgresql.org/docs/current/sql-set.html). So where the barrier was made after a savepoint
+// that is rolled back, the transaction's other barriers are announced again: pass the option to all of
+// them.
+//
+// With schema version 1, PREPARE TRANSACTION needs it, since PostgreSQL refuses to prepare a transaction that
+// has notified. Later versions announce at COMMIT alone.
 func WithoutAnnouncement() Option { return func(o *options) { o.unannounced = true } }
 
 const doing = "create a barrier"
@@ -44,7 +54,7 @@ func Create(ctx context.Context, tx Tx, opts ...Option) (pgbarrier.Token, error)
 	if isNil(tx) {
 		return pgbarrier.Token{}, errNilTx
 	}
-	return scan(tx.QueryRow(ctx, statement(opts)))
+	return scan(tx.QueryRow(ctx, SQL(opts...)))
 }
 
 // CreateSQL is Create for database/sql.
@@ -52,7 +62,13 @@ func CreateSQL(ctx context.Context, tx SQLTx, opts ...Option) (pgbarrier.Token, 
 	if isNil(tx) {
 		return pgbarrier.Token{}, errNilTx
 	}
-	return scan(tx.QueryRowContext(ctx, statement(opts)))
+	if tx, ok := tx.(interface {
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	}); ok {
+		rows, err := tx.QueryContext(ctx, SQL(opts...))
+		return scan(onlyRow{rows, err})
+	}
+	return scan(tx.QueryRowContext(ctx, SQL(opts...)))
 }
 
 // Queue appends the creation of a barrier to b, which costs no round trip of its own. Send b in the
@@ -63,7 +79,7 @@ func Queue(b *pgx.Batch, token *pgbarrier.Token, opts ...Option) {
 	if b == nil || token == nil {
 		panic("pgbarrier: notify.Queue: the batch or the token is nil")
 	}
-	b.Queue(statement(opts)).QueryRow(func(row pgx.Row) error {
+	b.Queue(SQL(opts...)).QueryRow(func(row pgx.Row) error {
 		created, err := scan(row)
 		if err == nil {
 			*token = created
@@ -72,8 +88,14 @@ func Queue(b *pgx.Batch, token *pgbarrier.Token, opts ...Option) {
 	})
 }
 
-// statement takes no arguments, so that it means the same to every driver and protocol.
-func statement(opts []Option) string {
+// SQL returns the statement that makes a barrier, for whatever runs SQL in a transaction without being a
+// [Tx] or [SQLTx]: sqlc's DBTX, bun's IDB, ent, raw queries. It takes no arguments, returns one row of
+// one column, never null, and [pgbarrier.Token] scans itself:
+//
+//	err := db.QueryRow(ctx, notify.SQL()).Scan(&token)
+//
+// No compiler looks after this one: outside of a transaction the barrier commits at once.
+func SQL(opts ...Option) string {
 	var o options
 	for _, opt := range opts {
 		opt(&o)
@@ -84,19 +106,67 @@ func statement(opts []Option) string {
 	return "SELECT pgbarrier.create()"
 }
 
-func scan(row interface{ Scan(dest ...any) error }) (pgbarrier.Token, error) {
+type row interface{ Scan(dest ...any) error }
+
+func scan(r row) (pgbarrier.Token, error) {
+	if sqlRow, ok := r.(*sql.Row); isNil(r) || ok && *sqlRow == (sql.Row{}) { // to scan it would panic
+		return pgbarrier.Token{}, explain(errNoRow)
+	}
 	var token pgbarrier.Token
-	if err := row.Scan(&token); errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, sql.ErrTxDone) {
-		return pgbarrier.Token{}, fmt.Errorf("pgbarrier: %s: the transaction has ended, create the barrier before COMMIT: %w", doing, err)
-	} else if err != nil {
-		return pgbarrier.Token{}, wire.Explain(doing, err)
+	if err := r.Scan(&token); err != nil {
+		return pgbarrier.Token{}, explain(err)
 	}
 	return token, nil
 }
 
-var errNilTx = errors.New("pgbarrier: " + doing + ": the transaction is nil: begin one first")
+// onlyRow is to sql.Rows what sql.Row is.
+type onlyRow struct {
+	rows *sql.Rows
+	err  error
+}
 
-func isNil(tx any) bool {
-	v := reflect.ValueOf(tx)
-	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+func (r onlyRow) Scan(dest ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	if r.rows == nil {
+		return errNoRow
+	}
+	defer func() { _ = r.rows.Close() }() // after a row its error is returned below
+
+	if !r.rows.Next() {
+		return cmp.Or(r.rows.Err(), sql.ErrNoRows)
+	}
+	if err := r.rows.Scan(dest...); err != nil {
+		return err
+	}
+	return r.rows.Close()
+}
+
+var (
+	errNilTx = errors.New("pgbarrier: " + doing + ": the transaction is nil: begin one first")
+	errNoRow = errors.New("the transaction returned neither a row nor an error")
+)
+
+func explain(err error) error {
+	if hasEnded(err) {
+		return fmt.Errorf("pgbarrier: %s: the transaction has ended, create the barrier before COMMIT: %w", doing, err)
+	}
+	return wire.Explain(doing, err)
+}
+
+func hasEnded(err error) bool {
+	return errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, sql.ErrTxDone)
+}
+
+func isNil(value any) bool {
+	v := reflect.ValueOf(value)
+	switch v.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Chan, reflect.Func, reflect.Map, reflect.Pointer, reflect.Slice:
+		return v.IsNil()
+	default:
+		return false
+	}
 }

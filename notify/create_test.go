@@ -89,6 +89,12 @@ func TestCreateReturnsTheServersTokenAndNoOther(t *testing.T) {
 	if _, err := notify.Create(t.Context(), tx, notify.WithoutAnnouncement()); err != nil || tx.got != "SELECT pgbarrier.create(announce => false)" {
 		t.Errorf("asked %q, %v", tx.got, err)
 	}
+	if got := notify.SQL(); got != "SELECT pgbarrier.create()" {
+		t.Errorf("the statement is %q", got)
+	}
+	if got := notify.SQL(notify.WithoutAnnouncement()); got != tx.got {
+		t.Errorf("the statement is %q", got)
+	}
 	for _, bad := range []any{nil, "", "pgb1.", token + "0", 17} {
 		if got, err := notify.Create(t.Context(), &answer{text: bad}); !errors.Is(err, pgbarrier.ErrInvalidToken) || !got.IsZero() {
 			t.Errorf("%v: created %v, %v", bad, got, err)
@@ -96,5 +102,57 @@ func TestCreateReturnsTheServersTokenAndNoOther(t *testing.T) {
 	}
 	if got, err := notify.Create(t.Context(), &answer{err: pgx.ErrTxClosed}); !errors.Is(err, pgx.ErrTxClosed) || !got.IsZero() {
 		t.Errorf("created %v, %v", got, err)
+	}
+}
+
+// gorm's QueryRowContext with PrepareStmt hands back an empty row where the statement could not be prepared.
+// To scan that panics, as does a row that is nil.
+type givesRow struct{ row *sql.Row }
+
+func (g givesRow) Commit() error { return nil }
+func (g givesRow) QueryRowContext(context.Context, string, ...any) *sql.Row {
+	return g.row
+}
+
+type givesNoRows struct{ givesRow }
+
+func (givesNoRows) QueryContext(context.Context, string, ...any) (*sql.Rows, error) { return nil, nil }
+
+type givesPgxRow struct{ row pgx.Row }
+
+func (g givesPgxRow) Commit(context.Context) error { return nil }
+func (g givesPgxRow) QueryRow(context.Context, string, ...any) pgx.Row {
+	return g.row
+}
+
+func TestATransactionThatReturnsNoRowIsAnErrorNotAPanic(t *testing.T) {
+	for name, create := range map[string]func() (pgbarrier.Token, error){
+		"an empty sql.Row": func() (pgbarrier.Token, error) { return notify.CreateSQL(t.Context(), givesRow{&sql.Row{}}) },
+		"a nil sql.Row":    func() (pgbarrier.Token, error) { return notify.CreateSQL(t.Context(), givesRow{nil}) },
+		"nil sql.Rows":     func() (pgbarrier.Token, error) { return notify.CreateSQL(t.Context(), givesNoRows{}) },
+		"a nil pgx.Row":    func() (pgbarrier.Token, error) { return notify.Create(t.Context(), givesPgxRow{nil}) },
+		"a nil pointer":    func() (pgbarrier.Token, error) { return notify.Create(t.Context(), givesPgxRow{(*answer)(nil)}) },
+	} {
+		if token, err := create(); err == nil || !strings.Contains(err.Error(), "neither a row nor an error") || !token.IsZero() {
+			t.Errorf("%s: %v, %v", name, token, err)
+		}
+	}
+}
+
+// failsToPrepare is a transaction of gorm with PrepareStmt.
+type failsToPrepare struct {
+	givesRow
+	err error
+}
+
+func (f failsToPrepare) QueryContext(context.Context, string, ...any) (*sql.Rows, error) {
+	return nil, f.err
+}
+
+func TestWhyAStatementCouldNotBePreparedIsNotLost(t *testing.T) {
+	refused := errors.New("there is no such function")
+	tx := failsToPrepare{givesRow{&sql.Row{}}, refused}
+	if _, err := notify.CreateSQL(t.Context(), tx); !errors.Is(err, refused) {
+		t.Errorf("the error is %v", err)
 	}
 }

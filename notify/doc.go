@@ -14,11 +14,26 @@
 // Whoever waits for the token is woken by the commit, and told of an abort. One barrier serves any
 // number of messages of its transaction, to any number of queues and workers; a second one in the
 // same transaction only costs another row. [Queue] creates it in a batch, without a round trip of
-// its own.
+// its own. [SQL] is for what runs statements without being a [Tx] or [SQLTx].
+//
+// # In a context
+//
+// Where whoever sends does not know the transaction, its context does:
+//
+//	err := notify.BeginFunc(ctx, pool, func(ctx context.Context, tx pgx.Tx) error {
+//		…
+//		return publish(ctx, message) // calls notify.Inject(ctx, message.Header)
+//	})
+//
+// The barrier is made when the first message needs it, and outside of a transaction there is none.
+// [WithTx] and [WithSQLTx] do that for a transaction that you have begun yourself.
+//
+// # Savepoints
 //
 // A barrier created after SAVEPOINT shares the savepoint's fate: when that is rolled back, the
 // barrier has aborted even if the transaction commits. Create the barrier at the level whose changes
-// the message is about.
+// the message is about. A context belongs to one level: nest [BeginFunc], or call WithTx or WithSQLTx again
+// after a savepoint.
 //
 // # At commit
 //
@@ -33,8 +48,7 @@
 // notification queue makes every NOTIFY's COMMIT fail; announcing leaves a queue alone that is half full
 // when the trigger fires, which is at COMMIT unless SET CONSTRAINTS ALL IMMEDIATE made it fire earlier.
 //
-// PREPARE TRANSACTION is refused by PostgreSQL after NOTIFY: create every barrier of such a
-// transaction with [WithoutAnnouncement].
+// PREPARE TRANSACTION needs WithoutAnnouncement with schema version 1 only.
 //
 // The role needs USAGE on schema pgbarrier and EXECUTE on pgbarrier.create(boolean), nothing else.
 package notify

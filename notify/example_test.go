@@ -2,6 +2,7 @@ package notify_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 
@@ -39,6 +40,48 @@ func ExampleCreate() {
 		return publish(body) // before COMMIT; if it fails, the transaction rolls back
 	})
 	fmt.Println(err)
+}
+
+// With gorm it is notify.CreateSQL(ctx, tx.Statement.ConnPool.(notify.SQLTx)), PrepareStmt or not.
+func ExampleCreateSQL() {
+	ctx := context.Background()
+	var tx *sql.Tx // or sqlx's, or bun's
+
+	barrier, err := notify.CreateSQL(ctx, tx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("barrier", barrier)
+}
+
+// Whatever runs a statement and scans its answer will do, if it does so in a transaction.
+func ExampleSQL() {
+	type dbtx interface { // as sqlc generates it
+		QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	}
+	ctx := context.Background()
+	var db dbtx // a transaction
+
+	var barrier pgbarrier.Token
+	if err := db.QueryRow(ctx, notify.SQL()).Scan(&barrier); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("barrier", barrier)
+}
+
+// Where something else on the server notifies all the time, COMMIT need not take its turn with that.
+func ExampleWithoutAnnouncement() {
+	ctx := context.Background()
+	var tx pgx.Tx
+
+	barrier, err := notify.Create(ctx, tx, notify.WithoutAnnouncement())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("barrier", barrier)
 }
 
 func ExampleQueue() {

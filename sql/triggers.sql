@@ -19,9 +19,7 @@
 --   GRANT EXECUTE ON FUNCTION pgbarrier.version(), pgbarrier.check(uuid[], xid8[]) TO worker;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.visible(uuid[], xid8[]) TO whoever reads from a standby;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.purge_batch(interval, integer, uuid) TO whoever purges;
--- And for those who use SQL alone:
---   GRANT EXECUTE ON FUNCTION pgbarrier.status(text), pgbarrier.check(text[]), pgbarrier.visible(text[]) TO worker;
---   GRANT EXECUTE ON FUNCTION pgbarrier.purge(interval, integer) TO whoever purges;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.status(text), pgbarrier.check(text[]), pgbarrier.visible(text[]), pgbarrier.purge(interval, integer) TO whoever asks from SQL;
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
@@ -151,6 +149,11 @@ BEGIN
 	AS $fn$ BEGIN RETURN ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint; END $fn$;
 
 	-- What makes this database itself: one row, of which the first counts if something has added others.
+	IF to_regclass('pgbarrier.origin') IS NOT NULL AND NOT EXISTS (
+		SELECT FROM pg_attribute WHERE attrelid = to_regclass('pgbarrier.origin') AND attname = 'seed' AND attgenerated = 's'
+	) THEN
+		DROP TABLE pgbarrier.origin CASCADE; -- something dropped a part of it
+	END IF;
 	IF to_regclass('pgbarrier.origin') IS NULL THEN
 		CREATE TABLE pgbarrier.origin (
 			id   uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -197,7 +200,7 @@ BEGIN
 	AS $fn$
 	DECLARE
 		own    bigint := pg_current_xact_id()::text::bigint;
-		blank  uuid := '00000000-0000-0000-0000-000000000000';
+		blank  uuid := ('0000000000000000' || right(gen_random_uuid()::text, 12) || '0000')::uuid; -- nobody else's, who would have to be waited for
 		writer bigint;
 		prefix text;
 		made   uuid;
@@ -247,38 +250,46 @@ BEGIN
 	-- switches announcing off for the transaction, or until it is rolled back to an earlier savepoint; waits
 	-- on its barriers then end by checks.
 	-- It has no search_path of its own, which would cost a tenth of it: no name or operator in it depends
-	-- on one.
+	-- on one. Expressions are few, because each has to be set up anew in every transaction.
 	CREATE OR REPLACE FUNCTION pgbarrier.create(announce boolean DEFAULT true) RETURNS text
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 	AS $fn$
 	DECLARE
 		token pg_catalog.text;
 	BEGIN
-		IF announce IS FALSE THEN
-			PERFORM pg_catalog.set_config('pgbarrier.announce', 'off', true);
-		END IF;
 		INSERT INTO pgbarrier.barrier AS b DEFAULT VALUES
-			RETURNING pg_catalog.concat('pgb1.', b.id, '.', b.xid, '.', (SELECT h.origin FROM pgbarrier.here h)) INTO token;
-		-- A transaction that has begun with this very statement, which is nothing but the call.
-		IF pg_catalog.timestamptz_eq(pg_catalog.statement_timestamp(), pg_catalog.transaction_timestamp()) THEN
-			PERFORM pgbarrier.warn_of_autocommit(token);
-		END IF;
-		IF pg_catalog.right(token, 1) OPERATOR(pg_catalog.=) '.' THEN
-			RAISE EXCEPTION 'pgbarrier: this database has no origin, its table pgbarrier.origin is empty'
-				USING ERRCODE = 'undefined_table', HINT = 'Run sql/triggers.sql.';
+			RETURNING pg_catalog.concat('pgb1.', b.id, '.', b.xid, '.', coalesce((SELECT h.origin FROM pgbarrier.here h), pgbarrier.no_origin()))
+			INTO token;
+		-- The transaction has begun with this very statement, it seems.
+		IF announce IS FALSE OR pg_catalog.timestamptz_eq(pg_catalog.statement_timestamp(), pg_catalog.transaction_timestamp()) THEN
+			PERFORM pgbarrier.unusual(announce, token);
 		END IF;
 		RETURN token;
 	END
 	$fn$;
 
-	CREATE OR REPLACE FUNCTION pgbarrier.warn_of_autocommit(token text) RETURNS void
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	CREATE OR REPLACE FUNCTION pgbarrier.unusual(announce boolean, token text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	BEGIN
-		IF current_query() ~* '^[[:space:]]*select[^;]*pgbarrier[.]"?create"?[[:space:]]*[(][^;]*;?[[:space:]]*$' THEN
+		IF announce IS FALSE THEN
+			PERFORM set_config('pgbarrier.announce', 'off', true);
+		END IF;
+		-- The client's statement is nothing but the call.
+		IF statement_timestamp() = transaction_timestamp()
+			AND current_query() ~* '^[[:space:]]*select[^;]*pgbarrier[.]"?create"?[[:space:]]*[(][^;]*;?[[:space:]]*$' THEN
 			RAISE WARNING 'pgbarrier: the barrier % commits by itself, whatever becomes of the changes that it is for', token
 				USING HINT = 'Create it in the transaction of the changes: after BEGIN, before COMMIT.';
 		END IF;
+	END
+	$fn$;
+
+	CREATE OR REPLACE FUNCTION pgbarrier.no_origin() RETURNS text
+	LANGUAGE plpgsql STABLE
+	AS $fn$
+	BEGIN
+		RAISE EXCEPTION 'pgbarrier: this database has no origin, its table pgbarrier.origin is empty'
+			USING ERRCODE = 'undefined_table', HINT = 'Run sql/triggers.sql.';
 	END
 	$fn$;
 
@@ -300,27 +311,26 @@ BEGIN
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	BEGIN
-		-- One expression, because each has to be set up anew in every transaction.
-		IF TG_TABLE_SCHEMA = 'pgbarrier' AND NEW.xid <> '0' AND current_query() ~* '^[[:space:]]*(commit|end)($|[^[:alnum:]])'
+		-- One expression, because each has to be set up anew in every transaction. NEW is not in it: on a
+		-- table of others it would be of a type of theirs.
+		IF TG_TABLE_SCHEMA = 'pgbarrier' AND current_query() ~* '^[[:space:]]*(commit|end)($|[^[:alnum:]])'
 			AND length(coalesce(current_setting('pgbarrier.announced', true), '')) < 100
 			AND current_setting('pgbarrier.announce', true) IS DISTINCT FROM 'off'
-			AND pg_try_advisory_xact_lock(7018962344107663491) AND pg_notification_queue_usage() < 0.5
+			AND pg_try_advisory_xact_lock(7018962344107663491)
 		THEN
-			IF NOT EXISTS (SELECT FROM pg_lock_status() l -- the lock of NOTIFY, of no database
+			PERFORM pg_notify('pgbarrier', concat('pgb1.', NEW.id, '.', NEW.xid, '.', h.origin)),
+				set_config('pgbarrier.announced', coalesce(current_setting('pgbarrier.announced', true), '') || '+', true),
+				set_config('lock_timeout', '0', true)
+			FROM pgbarrier.here h
+			WHERE NEW.xid <> '0' AND pg_notification_queue_usage() < 0.5
+				AND NOT EXISTS (SELECT FROM pg_lock_status() l -- the lock of NOTIFY, of no database
 					WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass AND l.objid = 0 AND l.database = 0)
 				AND (current_setting('statement_timeout') = '0'
 					OR statement_timestamp() + current_setting('statement_timeout')::interval > clock_timestamp() + '3 s')
 				AND (coalesce(current_setting('transaction_timeout', true), '0') = '0' -- PostgreSQL 17
 					OR transaction_timestamp() + current_setting('transaction_timeout')::interval > clock_timestamp() + '3 s')
-				-- A place in the table of locks for NOTIFY's.
-				AND pg_try_advisory_lock(7018962344107663492) AND pg_advisory_unlock(7018962344107663492)
-			THEN
-				IF current_setting('lock_timeout') <> '0' THEN
-					PERFORM set_config('lock_timeout', '0', true);
-				END IF;
-				PERFORM pg_notify('pgbarrier', concat('pgb1.', NEW.id, '.', NEW.xid, '.', (SELECT h.origin FROM pgbarrier.here h))),
-					set_config('pgbarrier.announced', coalesce(current_setting('pgbarrier.announced', true), '') || '+', true);
-			END IF;
+				-- There is still a place in the table of locks for NOTIFY's.
+				AND CASE WHEN pg_try_advisory_lock(7018962344107663492) THEN pg_advisory_unlock(7018962344107663492) END;
 		-- Where EXECUTE was granted too widely, others can put it on tables of theirs, whose columns have
 		-- types and casts of theirs, which we must not run with our owner's rights.
 		ELSIF TG_TABLE_SCHEMA <> 'pgbarrier' THEN
@@ -463,11 +473,13 @@ BEGIN
 				USING ERRCODE = 'read_only_sql_transaction',
 				HINT = 'Connect to the primary, for example with target_session_attrs=read-write.';
 		ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
-			IF current_setting('transaction_read_only') = 'on'
-				OR current_setting('transaction_isolation') = 'serializable' AND statement_timestamp() = transaction_timestamp() THEN
-				RAISE EXCEPTION 'pgbarrier: cannot check in a transaction with one snapshot that is read-only or SERIALIZABLE by default'
+			IF current_setting('transaction_read_only') = 'on' THEN
+				RAISE EXCEPTION 'pgbarrier: cannot check in a read-only transaction with one snapshot: it may date from before a promotion'
 					USING ERRCODE = 'invalid_transaction_state', -- pgbarrier.Check knows it by that
 					HINT = 'Check outside the transaction, in READ COMMITTED, or in a read-write transaction.';
+			ELSIF current_setting('transaction_isolation') = 'serializable' AND statement_timestamp() = transaction_timestamp() THEN
+				RAISE EXCEPTION 'pgbarrier: a check that is SERIALIZABLE by default could make a producer fail'
+					USING ERRCODE = 'invalid_transaction_state', HINT = 'Check in READ COMMITTED.';
 			END IF;
 		END IF;
 		version := 2;
@@ -516,10 +528,12 @@ BEGIN
 
 		-- If the newest is not in the future, none is.
 		IF newest IS NOT NULL AND pgbarrier.never_assigned(newest::text::xid8) THEN
-			SELECT string_agg(CASE WHEN substr(outcomes, u.ord::integer, 1) = 'P' AND pgbarrier.never_assigned(u.xid)
-				THEN 'A' ELSE substr(outcomes, u.ord::integer, 1) END, '' ORDER BY u.ord)
+			SELECT string_agg(CASE WHEN substr(outcomes, u.ord::integer, 1) <> 'P' OR NOT pgbarrier.never_assigned(u.xid)
+				THEN substr(outcomes, u.ord::integer, 1)
+				-- Garbled or forged: its barrier is another transaction's.
+				WHEN EXISTS (SELECT FROM pgbarrier.barrier b WHERE b.id = u.id) THEN 'I' ELSE 'A' END, '' ORDER BY u.ord)
 			INTO outcomes
-			FROM unnest(xids) WITH ORDINALITY AS u(xid, ord);
+			FROM unnest(ids, xids) WITH ORDINALITY AS u(id, xid, ord);
 		END IF;
 	END
 	$fn$;

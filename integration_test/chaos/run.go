@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
-	"github.com/pgbarrier/pgbarrier/internal/wire"
 	"github.com/pgbarrier/pgbarrier/devpg"
 	"github.com/pgbarrier/pgbarrier/integration_test/internal/badnet"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // chaos is one run.

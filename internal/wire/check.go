@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 	"strconv"
 
@@ -78,8 +79,7 @@ func ask[T ~struct {
 	XID    uint64
 	Origin uint32
 }](ctx context.Context, db DB, doing, query string, tokens []T, more ...any) (Answer, error) {
-	ids := make(pgtype.FlatArray[pgtype.UUID], len(tokens))
-	xids := make(pgtype.FlatArray[pgtype.Uint64], len(tokens))
+	ids, xids := make(array[pgtype.UUID], len(tokens)), make(array[pgtype.Uint64], len(tokens))
 	for i := range tokens {
 		key := Key(tokens[i])
 		ids[i] = pgtype.UUID{Bytes: key.ID, Valid: true}
@@ -108,6 +108,34 @@ func ask[T ~struct {
 		}
 	}
 	return answer, nil
+}
+
+// An array goes to the server in binary form, or as text where pgx does not ask the server for the types of
+// arguments (the simple protocol, for example).
+type array[T driver.Valuer] []T
+
+func (a array[T]) Dimensions() []pgtype.ArrayDimension {
+	return pgtype.FlatArray[T](a).Dimensions()
+}
+
+func (a array[T]) Index(i int) any { return a[i] }
+
+func (a array[T]) IndexType() any { var element T; return element }
+
+// Value implements [driver.Valuer].
+func (a array[T]) Value() (driver.Value, error) {
+	text := []byte{'{'}
+	for i, element := range a {
+		value, err := element.Value()
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = fmt.Append(text, value)
+	}
+	return string(append(text, '}')), nil
 }
 
 // RequireVersion returns nil if the schema's version is this library's.
