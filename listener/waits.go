@@ -178,10 +178,11 @@ func (s *waitSet) close(err error) {
 	var n news
 	s.mu.Lock()
 	s.closed = err
-	for _, b := range s.pending {
-		for b.waits.first != nil {
-			s.end(b.waits.first.element, err, &n)
-		}
+	for s.fresh.first != nil {
+		s.end(s.fresh.first.element.waits.first.element, err, &n)
+	}
+	for s.ordered.first != nil {
+		s.end(s.ordered.first.element.barriers.first.element.waits.first.element, err, &n)
 	}
 	for q := range s.questions.all {
 		s.answer(q, nil, err)
