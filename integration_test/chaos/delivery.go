@@ -97,6 +97,9 @@ func (c *chaos) await(ctx context.Context, slot int, barriers []*barrier) bool {
 		switch {
 		case errors.Is(err, pgbarrier.ErrClosed): // its listener was replaced: the queue delivers again
 			c.closed.Add(1)
+			if ctx.Err() != nil {
+				return false
+			}
 			continue
 		case err == ctx.Err(): //nolint:errorlint // a context's error comes back as itself
 			return false

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,24 +17,24 @@ func (p *producer) end(ctx context.Context, open pgx.Tx, tx *transaction) {
 	what := toldNothing
 	switch tx.plan.ending {
 	case commits:
-		what = toldOf(open.Commit(ctx))
+		what = p.commit(ctx, open, tx)
 	case rollsBack:
 		if open.Rollback(ctx) == nil {
 			what = toldAborted
 		}
 	case fails:
 		_, _ = open.Exec(ctx, "SELECT 1/0")
-		what = toldOf(open.Commit(ctx))
+		what = p.commit(ctx, open, tx)
 	case terminatedBefore:
 		p.terminate(ctx)
-		what = toldOf(open.Commit(ctx))
+		what = p.commit(ctx, open, tx)
 	case terminatedDuring:
 		var killing sync.WaitGroup
 		killing.Go(func() {
 			sleep(ctx, tx.plan.timing)
 			p.terminate(ctx)
 		})
-		what = toldOf(open.Commit(ctx))
+		what = p.commit(ctx, open, tx)
 		killing.Wait()
 	case cutBefore:
 		p.cut()
@@ -54,15 +53,16 @@ func (p *producer) end(ctx context.Context, open pgx.Tx, tx *transaction) {
 	tx.end(p.now(), what)
 }
 
-// toldOf is what the result of COMMIT tells.
-func toldOf(err error) told {
-	var refused *pgconn.PgError
-	switch {
-	case err == nil:
+// commit returns what the producer is told.
+func (p *producer) commit(ctx context.Context, open pgx.Tx, tx *transaction) told {
+	sent := p.now()
+	err := open.Commit(ctx)
+	if err == nil {
 		return toldCommitted
-	case errors.Is(err, pgx.ErrTxCommitRollback):
-		return toldAborted
-	case errors.As(err, &refused) && strings.HasPrefix(refused.Code, "40"): // serialization failure
+	}
+	p.noteRefusal(tx, sent, err)
+	var refused *pgconn.PgError
+	if errors.Is(err, pgx.ErrTxCommitRollback) || errors.As(err, &refused) && refused.Severity == "ERROR" {
 		return toldAborted
 	}
 	return toldNothing
@@ -82,7 +82,9 @@ func (p *producer) cut() {
 // prepare does the first phase, and the second one now or later.
 func (p *producer) prepare(ctx context.Context, open pgx.Tx, tx *transaction) {
 	name := fmt.Sprintf("chaos_%d_%d", tx.producer, tx.number)
+	sent := p.now()
 	if _, err := open.Exec(ctx, "PREPARE TRANSACTION '"+name+"'"); err != nil {
+		p.noteRefusal(tx, sent, err)
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && !p.conn.IsClosed() {
 			_ = open.Rollback(ctx)
@@ -100,13 +102,22 @@ func (p *producer) prepare(ctx context.Context, open pgx.Tx, tx *transaction) {
 		p.resolve(tx, "ROLLBACK PREPARED '"+name+"'", toldAborted)
 	default:
 		p.resolving.Go(func() {
-			sleep(p.hurry, tx.plan.later)
+			p.leave(tx.plan.later)
 			if tx.plan.keep {
 				p.resolve(tx, "COMMIT PREPARED '"+name+"'", toldCommitted)
 			} else {
 				p.resolve(tx, "ROLLBACK PREPARED '"+name+"'", toldAborted)
 			}
 		})
+	}
+}
+
+// leave leaves a transaction prepared for so long, unless somebody needs the locks that it holds.
+func (p *producer) leave(later time.Duration) {
+	for until := p.now() + later; p.now() < until && p.unprepared.Load() == 0; {
+		if !sleep(p.hurry, 10*time.Millisecond) {
+			return
+		}
 	}
 }
 

@@ -33,6 +33,17 @@ var faults = [...]faultKind{
 	{"announcing off for a while", 5, false, announceNothing},
 	{"forged, duplicated, malformed notifications", 8, false, forge},
 	{"idle transaction that listens, for a while", 4, false, idleInTransaction},
+	{"somebody's NOTIFY held in COMMIT for a while", 6, false, holdNotify},
+	{"tens of thousands of notifications of 7.9 kB, elsewhere", 3, false, notifyMuch},
+	{"one session left to a listener's role, and no check", 2, false, limitConnections},
+	{"TRUNCATE", 3, false, cleaner{sql: truncates}.clean},
+	{"TRUNCATE, session_replication_role = replica", 2, false, cleaner{sql: asReplica + truncates}.clean},
+	{"TRUNCATE, triggers disabled", 2, false, cleaner{sql: withoutTriggers(truncates), unseen: true}.clean},
+	{"TRUNCATE, rolled back", 1, false, cleaner{sql: truncates, undone: true}.clean},
+	{"DELETE of all", 2, false, cleaner{sql: deletesAll}.clean},
+	{"DELETE of all, triggers disabled", 2, false, cleaner{sql: withoutTriggers(deletesAll), unseen: true}.clean},
+	{"DELETE of some", 3, false, cleaner{sql: deletesSome}.clean},
+	{"DELETE of some, session_replication_role = replica", 2, false, cleaner{sql: asReplica + deletesSome}.clean},
 	{"listener stopped and replaced", 6, false, replaceListener},
 	{"CHECKPOINT", 2, false, statement("CHECKPOINT")},
 	{"VACUUM FREEZE", 2, false, statement("VACUUM FREEZE pgbarrier.barrier")},
@@ -69,6 +80,7 @@ func (c *chaos) injectFaults(ctx context.Context) error {
 		kind := cards[0]
 		cards = cards[1:]
 		inject := func() {
+			defer c.tried.Add(1)
 			began := c.now()
 			if faults[kind].inject(c, ctx, random(c.opts.seed, 1001, n)) {
 				c.injected[kind].Add(1)

@@ -39,8 +39,9 @@ func (c *chaos) outage(crash bool, pause time.Duration) bool {
 }
 
 const (
-	listening = "application_name = 'pgbarrier' AND query LIKE '%LISTEN%'"
-	checking  = "application_name = 'pgbarrier' AND query NOT LIKE '%LISTEN%'"
+	producing = "chaos_producer" // their application_name
+	listening = "application_name = 'pgbarrier' AND query ILIKE '%LISTEN%'"
+	checking  = "application_name = 'pgbarrier' AND query NOT ILIKE '%LISTEN%'"
 )
 
 // count runs a statement that returns a number, and tells whether it is not zero.
@@ -63,6 +64,8 @@ func terminateChecking(c *chaos, ctx context.Context, _ *rand.Rand) bool {
 }
 
 func terminateAll(c *chaos, ctx context.Context, _ *rand.Rand) bool {
+	over := c.terminations.begin(c.now())
+	defer func() { over(c.now()) }()
 	return c.terminate(ctx, "pid <> pg_backend_pid()")
 }
 
@@ -121,6 +124,8 @@ func idleInTransaction(c *chaos, ctx context.Context, r *rand.Rand) bool {
 
 func replaceListener(c *chaos, _ context.Context, r *rand.Rand) bool {
 	s := c.fleet[r.IntN(len(c.fleet))]
+	c.cleaning.Lock() // a new one refuses a schema whose triggers a cleaner has left in another state
+	defer c.cleaning.Unlock()
 	return s.replace() == nil
 }
 

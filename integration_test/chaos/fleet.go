@@ -18,7 +18,9 @@ import (
 // one, as processes are.
 type slot struct {
 	name    string
+	role    string
 	proxied bool
+	limited sync.Mutex    // held while the role has too few sessions
 	pool    *pgxpool.Pool // tells the listener how to connect
 	config  listener.Config
 	stopped func(error) // told when Run returns by itself
@@ -35,19 +37,17 @@ type running struct {
 }
 
 // newFleet makes n slots: LISTEN, through the proxy, poll only, and LISTEN for the rest.
-func (c *chaos) newFleet(ctx context.Context, n int, log *slog.Logger) error {
-	direct := c.server.URL()
-	through, err := url.Parse(direct)
-	if err != nil {
-		return err
-	}
-	through.Host = c.net.Addr()
+func (c *chaos) newFleet(ctx context.Context, n int, log *slog.Logger, giveUp func()) error {
 	for i := range n {
-		s := &slot{name: fmt.Sprintf("LISTEN %d", i+1), config: listener.Config{Heartbeat: 3 * time.Second}}
-		to := direct
+		s := &slot{name: fmt.Sprintf("LISTEN %d", i+1), role: fmt.Sprintf("chaos_worker_%d", i+1),
+			config: listener.Config{Heartbeat: 3 * time.Second}}
+		to, err := c.newRole(ctx, s.role)
+		if err != nil {
+			return err
+		}
 		switch i {
 		case 1:
-			s.name, s.proxied, to = "proxied", true, through.String()
+			s.name, s.proxied, to.Host = "proxied", true, c.net.Addr()
 		case 2:
 			s.name, s.config.PollOnly = "poll only", true
 		}
@@ -59,8 +59,11 @@ func (c *chaos) newFleet(ctx context.Context, n int, log *slog.Logger) error {
 				}
 			}
 		}
-		s.stopped = func(err error) { c.fail(wrong, nil, s.name+": Run returned by itself: "+err.Error()) }
-		config, err := pgxpool.ParseConfig(to)
+		s.stopped = func(err error) {
+			c.fail(wrong, nil, s.name+": Run returned by itself: "+err.Error())
+			giveUp() // there is nobody to wait with
+		}
+		config, err := pgxpool.ParseConfig(to.String())
 		if err != nil {
 			return err
 		}
@@ -73,6 +76,24 @@ func (c *chaos) newFleet(ctx context.Context, n int, log *slog.Logger) error {
 		}
 	}
 	return nil
+}
+
+// newRole makes a role with a worker's grants, and returns how it connects.
+func (c *chaos) newRole(ctx context.Context, name string) (*url.URL, error) {
+	u, err := url.Parse(c.server.URL())
+	if err != nil {
+		return nil, err
+	}
+	create := "CREATE ROLE " + name + " LOGIN"
+	if password, ok := u.User.Password(); ok {
+		create += " PASSWORD '" + password + "'"
+		u.User = url.UserPassword(name, password)
+	} else {
+		u.User = url.User(name)
+	}
+	_, err = c.admin.Exec(ctx, fmt.Sprintf(`%s; GRANT USAGE ON SCHEMA pgbarrier TO %s;
+		GRANT EXECUTE ON FUNCTION pgbarrier.version(), pgbarrier.check(uuid[], xid8[]) TO %[2]s`, create, name))
+	return u, err
 }
 
 func (s *slot) listener() *listener.Listener {

@@ -17,8 +17,13 @@ func (c *chaos) history(b *barrier) string {
 		[]string{"nothing", "that it committed", "that it aborted"}[tx.told])
 	fmt.Fprintf(&s, "  asynchronous %v, unannounced %v, isolation %q, at a savepoint that is rolled back %v, %d barriers\n",
 		tx.plan.async, tx.plan.quiet, tx.plan.isolation, tx.lostAtSavepoint(b), len(tx.barriers))
+	for i, d := range tx.plan.timeouts {
+		if d > 0 {
+			fmt.Fprintf(&s, "  %s %v\n", timeoutKinds[i].name, d)
+		}
+	}
 	for _, o := range b.outcomes {
-		fmt.Fprintf(&s, "  %s: waited from %s to %s: %v\n", c.fleet[o.slot].name, clock(o.began), clock(o.ended), o.status)
+		fmt.Fprintf(&s, "  %s: waited from %s to %s: %v\n", c.who(o.slot), clock(o.began), clock(o.ended), o.status)
 	}
 	for _, w := range c.ledger.openWaits() {
 		for _, other := range w.barriers {
@@ -35,7 +40,25 @@ func (c *chaos) history(b *barrier) string {
 			fmt.Fprintf(&s, "  the server was down from %s to %s, crash %v\n", clock(o.down), clock(o.up), o.crash)
 		}
 	}
+	c.cleaned.mu.Lock()
+	defer c.cleaned.mu.Unlock()
+	for _, x := range c.cleaned.list {
+		if x.to == 0 || x.to >= tx.began {
+			fmt.Fprintf(&s, "  a cleaner came at %s, the next mark by %s\n", clock(x.from), clock(x.to))
+		}
+	}
 	return s.String()
+}
+
+// olderSnapshot is the slot of an outcome that no listener told, see checkBy.
+const olderSnapshot = -1
+
+// who told an outcome.
+func (c *chaos) who(slot int) string {
+	if slot == olderSnapshot {
+		return "a check by a snapshot older than a cleaner"
+	}
+	return c.fleet[slot].name
 }
 
 // clock shows a moment as minutes and seconds.

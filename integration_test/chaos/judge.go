@@ -1,21 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/pgbarrier/pgbarrier"
 )
 
-// clockSlack: an id has whole milliseconds, and the server reads its clock at its own time.
+// clockSlack: an id has whole milliseconds, and the server's clock may be set meanwhile.
 const clockSlack = 10 * time.Millisecond
 
 // judge compares the outcomes of a barrier, whose transaction is final, with its row. through is the
 // purge horizon of now, which only grows.
-func (c *chaos) judge(b *barrier, row bool, through uuid.UUID) {
+func (c *chaos) judge(b *barrier, row bool, through uint64) {
 	tx := b.tx
 	tx.mu.Lock()
 	outcomes, what := b.outcomes, tx.told
@@ -50,13 +47,26 @@ func (c *chaos) judge(b *barrier, row bool, through uuid.UUID) {
 			v.mu.Lock()
 			v.seenThenLost++
 			v.mu.Unlock()
-		case o.status == pgbarrier.Expired && c.started.Add(o.ended).Sub(b.token.Created()) >= c.opts.retention-clockSlack &&
-			bytes.Compare(b.token.ID[:], through[:]) <= 0:
+		case o.status == pgbarrier.Expired && c.mayExpire(b, o, through):
 		default:
 			c.fail(wrong, b, fmt.Sprintf("%s said %v at %s, and there is %s row",
-				c.fleet[o.slot].name, o.status, clock(o.ended), map[bool]string{true: "a", false: "no"}[row]))
+				c.who(o.slot), o.status, clock(o.ended), map[bool]string{true: "a", false: "no"}[row]))
 		}
 	}
+}
+
+// mayExpire reports whether rows of b's age may have been gone when o was told: purged, or taken by a cleaner.
+// That its transaction aborted as a whole stays certain, unless a crash may have made its id another's.
+func (c *chaos) mayExpire(b *barrier, o outcome, through uint64) bool {
+	b.tx.mu.Lock()
+	aborted := b.tx.told == toldAborted
+	b.tx.mu.Unlock()
+	if _, crashed := c.outages.crashAfter(b.tx.began); aborted && !crashed {
+		return false
+	}
+	// Horizons are transaction ids: what counts is when it had been given one, not when the barrier was made.
+	purged := o.ended-b.tx.began >= c.opts.retention-clockSlack && b.token.XID <= through
+	return purged || c.cleaned.overlap(b.tx.began, o.ended)
 }
 
 // takenBack tells whether a crash may have taken a commit that had been visible.

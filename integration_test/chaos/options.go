@@ -11,6 +11,8 @@ import (
 // options are what a run is asked for.
 type options struct {
 	duration  time.Duration
+	barriers  int64
+	faults    int64
 	seed      uint64
 	producers int
 	workers   int
@@ -46,6 +48,8 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.DurationVar(&o.duration, "duration", o.duration, "how long producers produce and faults happen")
+	flags.Int64Var(&o.barriers, "barriers", o.barriers, "it goes on until so many are made")
+	flags.Int64Var(&o.faults, "faults", o.faults, "it goes on until so many are over")
 	flags.Uint64Var(&o.seed, "seed", o.seed, "decides what is done and what goes wrong, not how it is scheduled")
 	flags.IntVar(&o.producers, "producers", o.producers, "transactions at a time")
 	flags.IntVar(&o.workers, "workers", o.workers, "messages that are worked on at a time; with more, producers pause")

@@ -39,7 +39,7 @@ var endings = [...]struct {
 	preparedLater:     {"PREPARE TRANSACTION, left for a while, then either", 2},
 }
 
-func (e ending) prepares() bool { return e >= preparedCommits }
+func (e ending) breaksSession() bool { return terminatedBefore <= e && e <= cutDuring }
 
 // A plan is all that is decided about a transaction, before it begins and by the seed alone.
 type plan struct {
@@ -47,12 +47,46 @@ type plan struct {
 	async     bool // synchronous_commit=off
 	isolation pgx.TxIsoLevel
 	quiet     bool // announcing is off
+	timeouts  timeouts
 	groups    []group
 	think     time.Duration // between the last barrier and the end
 	timing    time.Duration // of what happens during COMMIT
 	later     time.Duration // for how long it stays prepared
 	keep      bool          // whether it is then committed
 	messages  []message
+}
+
+// timeouts are a producer's settings, by kind; 0: it has none.
+type timeouts [len(timeoutKinds)]time.Duration
+
+const (
+	lockTimeout = iota
+	statementTimeout
+	transactionTimeout
+)
+
+var timeoutKinds = [...]struct {
+	name  string
+	since int // the major version that knows it
+}{
+	lockTimeout:        {"lock_timeout", 14},
+	statementTimeout:   {"statement_timeout", 14},
+	transactionTimeout: {"transaction_timeout", 17},
+}
+
+// drawTimeouts draws short ones for locks, of which a COMMIT needs none, and others that are longer than all
+// that a producer does by itself.
+func drawTimeouts(r *rand.Rand) (t timeouts) {
+	if chance(r, 0.2) {
+		t[lockTimeout] = []time.Duration{1, 10, 100, 1000}[r.IntN(4)] * time.Millisecond
+	}
+	if chance(r, 0.2) {
+		t[statementTimeout] = time.Second + upTo(r, 5*time.Second)
+	}
+	if chance(r, 0.1) {
+		t[transactionTimeout] = 2*time.Second + upTo(r, 6*time.Second)
+	}
+	return t
 }
 
 // A group is barriers created together: of the transaction itself, or of a savepoint.
@@ -104,6 +138,7 @@ func drawPlan(r *rand.Rand, o options) plan {
 	case 1:
 		p.isolation = pgx.Serializable
 	}
+	p.timeouts = drawTimeouts(r)
 	total := 0
 	for range 1 + r.IntN(3)*r.IntN(2) {
 		g := group{barriers: 1 + r.IntN(2), savepoint: chance(r, 0.3), one: chance(r, 0.15)}

@@ -20,10 +20,11 @@ func (c *chaos) tellProgress(ctx context.Context) {
 			state = "DOWN"
 		}
 		c.verdict.mu.Lock()
-		wrong, lost := c.verdict.wrong, c.verdict.lost
+		found := c.verdict.found
 		c.verdict.mu.Unlock()
-		fmt.Fprintf(c.out, "%s  %6.0f barriers/s  %9d barriers  %5d waits open  %4d faults  server %-4s  %d wrong  %d lost\n",
-			clock(now)[:5], float64(total-made)/(now-at).Seconds(), total, len(c.ledger.openWaits()), c.faultsInjected(), state, wrong, lost)
+		fmt.Fprintf(c.out, "%s  %6.0f barriers/s  %9d barriers  %5d waits open  %4d faults  server %-4s  %d wrong  %d lost  %d refused\n",
+			clock(now)[:5], float64(total-made)/(now-at).Seconds(), total, len(c.ledger.openWaits()), c.faultsInjected(), state,
+			found[wrong], found[lost], found[refused])
 		made, at = total, now
 	}
 }
@@ -40,6 +41,10 @@ func (s *summary) print(w io.Writer) {
 		row("%s\t%d", e.name, s.Transactions[e.name])
 	}
 	row("broken by a fault before that\t%d", s.Broken)
+	for _, t := range timeoutKinds {
+		row("with a %s\t%d", t.name, s.Timeouts[t.name])
+	}
+	row("COMMITs that failed because of us\t%d\t%d waited for a NOTIFY", s.Refused, s.Delayed)
 
 	row("\noutcomes\t")
 	for _, name := range []string{"committed", "aborted", "expired", "wrong database", "invalid"} {
@@ -71,8 +76,9 @@ func (s *summary) print(w io.Writer) {
 
 	fmt.Fprintf(w, "\nlongest wait after its transaction ended and all was back: %.1f s, %.0f s are allowed\n", s.LongestSeconds, s.BoundSeconds)
 	if !s.Passed {
-		fmt.Fprintf(w, "FAILED with seed %d on PostgreSQL %d: %d wrong, %d lost\n", s.Seed, s.PostgreSQL, s.Wrong, s.Lost)
+		fmt.Fprintf(w, "FAILED with seed %d on PostgreSQL %d: %d wrong, %d lost, %d COMMITs failed because of us\n",
+			s.Seed, s.PostgreSQL, s.Wrong, s.Lost, s.Refused)
 		return
 	}
-	fmt.Fprintf(w, "%d barriers, %d faults: 0 wrong, 0 lost\n", s.Barriers, s.FaultsInjected)
+	fmt.Fprintf(w, "%d barriers, %d faults: 0 wrong, 0 lost, 0 COMMITs failed because of us\n", s.Barriers, s.FaultsInjected)
 }

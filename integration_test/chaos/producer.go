@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,7 +13,7 @@ import (
 )
 
 // producerTimeout bounds a transaction that nothing happens to any more.
-const producerTimeout = 30 * time.Second
+const producerTimeout = 2 * time.Minute
 
 // A producer runs one transaction after the other on a connection of its own.
 type producer struct {
@@ -48,7 +50,9 @@ func (p *producer) awaitWorkers(ctx context.Context) bool {
 
 func (p *producer) connect(ctx context.Context) bool {
 	for p.conn == nil || p.conn.IsClosed() {
-		conn, err := pgx.ConnectConfig(ctx, p.admin.Config().ConnConfig)
+		config := p.admin.Config().ConnConfig
+		config.RuntimeParams["application_name"] = producing
+		conn, err := pgx.ConnectConfig(ctx, config)
 		if err == nil {
 			p.conn = conn
 		} else if !sleep(ctx, 20*time.Millisecond) {
@@ -100,8 +104,8 @@ func (p *producer) transaction(ctx context.Context, tx *transaction) {
 
 // create makes the barriers, and the rows that will tell whether they were committed.
 func (p *producer) create(ctx context.Context, open pgx.Tx, tx *transaction) error {
-	if tx.plan.async {
-		if _, err := open.Exec(ctx, "SET LOCAL synchronous_commit = off"); err != nil {
+	if settings := p.settings(tx.plan); settings != "" {
+		if _, err := open.Exec(ctx, settings); err != nil {
 			return err
 		}
 	}
@@ -130,9 +134,24 @@ func (p *producer) create(ctx context.Context, open pgx.Tx, tx *transaction) err
 	return nil
 }
 
+// settings are the transaction's own.
+func (p *producer) settings(plan plan) string {
+	var s strings.Builder
+	if plan.async {
+		s.WriteString("SET LOCAL synchronous_commit = off;")
+	}
+	for i, d := range plan.timeouts {
+		if d > 0 && p.server.Major() >= timeoutKinds[i].since {
+			fmt.Fprintf(&s, "SET LOCAL %s = %d;", timeoutKinds[i].name, d.Milliseconds())
+			p.timed[i].Add(1)
+		}
+	}
+	return s.String()
+}
+
 func (p *producer) group(ctx context.Context, in pgx.Tx, tx *transaction, g group) error {
 	var opts []notify.Option
-	if tx.plan.quiet || tx.plan.ending.prepares() || p.quiet.Load() {
+	if tx.plan.quiet || p.quiet.Load() {
 		opts = []notify.Option{notify.WithoutAnnouncement()}
 	}
 	first := p.ledger.keys(g.barriers)

@@ -32,38 +32,48 @@ type chaos struct {
 	ctx   context.Context // ends when the run is given up: waits then have no outcome
 	hurry context.Context // ends when nothing new is begun any more: pauses are cut short
 
-	outages outages
-	ledger  ledger
-	verdict verdict
-	latency latencies
-	quiet   atomic.Bool // announcing is off for new barriers
+	outages      outages
+	terminations spans // of producers' sessions, without an outage
+	cleaned      spans // from a cleaner until all barriers that are new are safe from its mark
+	ledger       ledger
+	verdict      verdict
+	latency      latencies
+	quiet        atomic.Bool  // announcing is off for new barriers
+	unprepared   atomic.Int64 // those who want nothing to stay prepared
+	cleaning     sync.Mutex   // one cleaner at a time
 
 	working   sync.WaitGroup // messages
 	resolving sync.WaitGroup // prepared transactions
 
 	messages                                     atomic.Int64 // being worked on
 	failed, canceled, redelivered, closed, reads atomic.Int64
-	missed, asyncLost                            atomic.Int64
-	ended                                        []atomic.Int64 // by ending
+	tried, missed, asyncLost                     atomic.Int64
+	waiting                                      sync.Map // who is among the delayed
+	delayed                                      atomic.Int64
+	ended                                        [len(endings)]atomic.Int64
+	timed                                        [len(timeoutKinds)]atomic.Int64
 	injected                                     []atomic.Int64 // by fault
 }
 
-// settings make a server on which a crash takes asynchronous commits, and that has room for everybody.
+// settings make a server on which a crash takes asynchronous commits, that has room for everybody, and on which a
+// commit that asks for it waits for ever, see holdNotify.
 var settings = map[string]string{
 	"wal_writer_delay":          "10s",
 	"wal_writer_flush_after":    "1GB",
 	"max_prepared_transactions": "500",
 	"max_connections":           "300",
+	"synchronous_standby_names": "nobody",
+	"synchronous_commit":        "local",
 }
 
 const schema = `CREATE SCHEMA chaos;
 	CREATE TABLE chaos.truth (key bigint PRIMARY KEY);
-	DO $$ BEGIN IF to_regrole('chaos_stranger') IS NULL THEN CREATE ROLE chaos_stranger; END IF; END $$`
+	CREATE ROLE chaos_stranger`
 
 // run makes a run and judges it. The error is that of a run that could not be made.
 func run(ctx context.Context, o options, out io.Writer) (s *summary, err error) {
 	c := &chaos{opts: o, out: &serialWriter{w: out}, started: time.Now(),
-		ended: make([]atomic.Int64, len(endings)), injected: make([]atomic.Int64, len(faults))}
+		injected: make([]atomic.Int64, len(faults))}
 	if c.server, err = devpg.Start(ctx, devpg.Config{Settings: settings}); err != nil {
 		return nil, err
 	}
@@ -82,8 +92,10 @@ func run(ctx context.Context, o options, out io.Writer) (s *summary, err error) 
 	if err := pgbarrier.Migrate(ctx, c.admin); err != nil {
 		return nil, err
 	}
-	if _, err := c.admin.Exec(ctx, schema); err != nil {
-		return nil, err
+	for _, sql := range []string{schema, "CREATE DATABASE " + elsewhere} {
+		if _, err := c.admin.Exec(ctx, sql); err != nil {
+			return nil, err
+		}
 	}
 	target, err := url.Parse(c.server.URL())
 	if err != nil {
@@ -106,15 +118,15 @@ func (c *chaos) run(ctx context.Context) (*summary, error) {
 	defer giveUp()
 	c.hurry, hurry = context.WithCancel(c.ctx)
 	defer hurry()
+	c.verdict.stop = hurry
 	log := slog.New(slog.DiscardHandler)
 	if c.opts.verbose {
 		log = slog.New(slog.NewTextHandler(c.out, nil))
 	}
-	if err := c.newFleet(ctx, c.opts.listeners, log); err != nil {
+	if err := c.newFleet(ctx, c.opts.listeners, log, giveUp); err != nil {
 		return nil, err
 	}
 	c.started = time.Now()
-	c.verdict.stop = hurry
 
 	var background, active sync.WaitGroup
 	watching, unwatch := context.WithCancel(context.Background())
@@ -122,8 +134,12 @@ func (c *chaos) run(ctx context.Context) (*summary, error) {
 	background.Go(func() { c.watch(watching, giveUp) })
 	background.Go(func() { c.tellProgress(watching) })
 
-	limited, cancel := context.WithTimeout(ctx, c.opts.duration)
+	limited, cancel := context.WithCancel(ctx)
 	defer cancel()
+	active.Go(func() {
+		defer cancel()
+		c.last(limited)
+	})
 	stopOn := context.AfterFunc(c.hurry, cancel) // something was wrong
 	defer stopOn()
 	for i := range c.opts.producers {
@@ -157,6 +173,15 @@ func (c *chaos) run(ctx context.Context) (*summary, error) {
 }
 
 func (c *chaos) now() moment { return time.Since(c.started) }
+
+// last returns after the duration, and when as much has happened as was asked for.
+func (c *chaos) last(ctx context.Context) {
+	for now := c.now(); now < c.opts.duration || c.ledger.made.Load() < c.opts.barriers || c.tried.Load() < c.opts.faults; now = c.now() {
+		if !sleep(ctx, 10*time.Millisecond) {
+			return
+		}
+	}
+}
 
 // tidy does what an administrator's jobs do all the time.
 func (c *chaos) tidy(ctx context.Context) {

@@ -15,6 +15,7 @@ type summary struct {
 	Passed   bool     `json:"passed"`
 	Wrong    int      `json:"wrong"`
 	Lost     int      `json:"lost"`
+	Refused  int      `json:"refused"` // COMMITs that failed because of us
 	Findings []string `json:"findings"`
 
 	Seed       uint64  `json:"seed"`
@@ -27,6 +28,8 @@ type summary struct {
 	Verified          int              `json:"verified"`
 	Transactions      map[string]int64 `json:"transactions"` // by how they ended
 	Broken            int64            `json:"broken"`       // before they came to their planned end
+	Timeouts          map[string]int64 `json:"timeouts"`     // transactions that have one, by its name
+	Delayed           int64            `json:"delayed"`      // COMMITs seen waiting for somebody's NOTIFY
 	Outcomes          map[string]int   `json:"outcomes"`
 	Canceled          int64            `json:"canceled"`
 	Redelivered       int64            `json:"redelivered"`
@@ -62,9 +65,11 @@ func (c *chaos) summarize(took time.Duration, listeners []listenerSummary) *summ
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := &summary{
-		Passed: v.wrong == 0 && v.lost == 0, Wrong: v.wrong, Lost: v.lost, Findings: v.findings,
-		Seed: c.opts.seed, PostgreSQL: c.server.Major(), Seconds: took.Seconds(),
+		Passed: v.found == [len(failings)]int{}, Wrong: v.found[wrong], Lost: v.found[lost], Refused: v.found[refused],
+		Findings: v.findings,
+		Seed:     c.opts.seed, PostgreSQL: c.server.Major(), Seconds: took.Seconds(),
 		Barriers: c.ledger.made.Load(), Committed: v.committed, Verified: v.verified, Broken: c.failed.Load(),
+		Timeouts: make(map[string]int64), Delayed: c.delayed.Load(),
 		Transactions: make(map[string]int64), Outcomes: make(map[string]int), Faults: make(map[string]int64),
 		Canceled: c.canceled.Load(), Redelivered: c.redelivered.Load(), ClosedWaits: c.closed.Load(), Reads: c.reads.Load(),
 		FaultsInjected: c.faultsInjected(),
@@ -74,6 +79,9 @@ func (c *chaos) summarize(took time.Duration, listeners []listenerSummary) *summ
 	s.BarriersPerSecond = float64(s.Barriers) / s.Seconds
 	for i, e := range endings {
 		s.Transactions[e.name] = c.ended[i].Load()
+	}
+	for i, t := range timeoutKinds {
+		s.Timeouts[t.name] = c.timed[i].Load()
 	}
 	for i, f := range faults {
 		s.Faults[f.name] = c.injected[i].Load()

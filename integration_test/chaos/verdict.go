@@ -3,10 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
@@ -17,8 +18,7 @@ type verdict struct {
 	stop func() // ends the run early
 
 	mu       sync.Mutex // guards all below
-	wrong    int
-	lost     int
+	found    [len(failings)]int
 	findings []string // the first few, with the token's history
 
 	verified     int // barriers
@@ -27,30 +27,28 @@ type verdict struct {
 	seenThenLost int // outcomes that an asynchronous commit made true for a while
 }
 
-type failing bool
+// A failing is a kind of what must not be.
+type failing int
 
 const (
-	wrong failing = false
-	lost  failing = true
+	wrong   failing = iota
+	lost            // a wait, or a barrier
+	refused         // a COMMIT, because of us
 )
+
+var failings = [...]string{wrong: "WRONG", lost: "LOST", refused: "REFUSED"}
 
 // maxFindings are told in full; the others are counted.
 const maxFindings = 5
 
-// fail notes that something is wrong or lost. b may be nil.
+// fail notes that something must not be. b may be nil.
 func (c *chaos) fail(what failing, b *barrier, why string) {
 	v := &c.verdict
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	name := "WRONG"
-	if what == lost {
-		name = "LOST"
-		v.lost++
-	} else {
-		v.wrong++
-	}
+	v.found[what]++
 	if len(v.findings) < maxFindings {
-		finding := fmt.Sprintf("%s at %s: %s\n", name, clock(c.now()), why)
+		finding := fmt.Sprintf("%s at %s: %s\n", failings[what], clock(c.now()), why)
 		if b != nil {
 			finding += c.history(b)
 		}
@@ -144,9 +142,13 @@ func (c *chaos) verifyBatch(ctx context.Context, txs []*transaction) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, producerTimeout)
 	defer cancel()
-	var through uuid.UUID
-	if err := c.admin.QueryRow(ctx, "SELECT purged_through FROM pgbarrier.horizon").Scan(&through); err != nil {
+	// Without a mark rows of all may be missing.
+	var through pgtype.Uint64
+	if err := c.admin.QueryRow(ctx, "SELECT (SELECT through FROM pgbarrier.horizon)").Scan(&through); err != nil {
 		return err
+	}
+	if !through.Valid {
+		through.Uint64 = math.MaxUint64
 	}
 	var found []int64
 	err := c.admin.QueryRow(ctx, "SELECT coalesce(array_agg(key), '{}') FROM chaos.truth WHERE key = ANY($1)", keys).Scan(&found)
@@ -161,7 +163,7 @@ func (c *chaos) verifyBatch(ctx context.Context, txs []*transaction) error {
 		takenBack := false
 		for _, b := range tx.barriers {
 			row := rows[b.key]
-			c.judge(b, row, through)
+			c.judge(b, row, through.Uint64)
 			takenBack = takenBack || c.takenBack(tx, row) && tx.told == toldCommitted && !tx.lostAtSavepoint(b)
 		}
 		if takenBack {

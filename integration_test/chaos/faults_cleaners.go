@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
+)
+
+// A cleaner takes barriers away as those do who tidy a database and do not know what they are, in one
+// transaction. What was created before it may be expired then, and never reads as aborted if it was committed.
+type cleaner struct {
+	sql    string
+	unseen bool // no trigger fires: until there is a mark again, nothing is certain
+	undone bool // it is rolled back
+}
+
+const (
+	truncates   = "TRUNCATE pgbarrier.barrier"
+	deletesAll  = "DELETE FROM pgbarrier.barrier"
+	deletesSome = "DELETE FROM pgbarrier.barrier WHERE right(id::text, 1) < '8'"
+	asReplica   = "SET LOCAL session_replication_role = replica; "
+)
+
+func withoutTriggers(sql string) string {
+	return "ALTER TABLE pgbarrier.barrier DISABLE TRIGGER ALL; " + sql + "; ALTER TABLE pgbarrier.barrier ENABLE TRIGGER ALL"
+}
+
+func (k cleaner) clean(c *chaos, ctx context.Context, r *rand.Rand) bool {
+	isolation, markless := pgx.ReadCommitted, upTo(r, c.opts.pause)
+	if chance(r, 0.3) {
+		isolation = pgx.RepeatableRead
+	}
+	c.cleaning.Lock()
+	defer c.cleaning.Unlock()
+	c.unprepared.Add(1)
+	defer c.unprepared.Add(-1)
+
+	older, err := c.snapshot(ctx, pgx.RepeatableRead)
+	if err != nil {
+		return false
+	}
+	defer older.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // its session may have been terminated
+	over := func(moment) {}
+	if !k.undone {
+		over = c.cleaned.begin(c.now())
+	}
+	// Whether a COMMIT without an answer was one matters to nobody: there is another.
+	for !k.run(c, ctx, isolation) {
+		if !sleep(ctx, 5*time.Millisecond) {
+			return false
+		}
+	}
+	c.checkBy(ctx, older)
+	for !c.count(ctx, "SELECT count(*) FROM pgbarrier.horizon") {
+		if !sleep(ctx, markless) {
+			return true
+		}
+		_, _ = pgbarrier.Purge(ctx, c.admin, c.opts.retention) // makes a mark
+		markless = 20 * time.Millisecond
+	}
+	over(c.now())
+	// ENABLE TRIGGER ALL also leaves what was for replicas only, or for all, an ordinary trigger.
+	for k.unseen {
+		err := pgbarrier.Migrate(ctx, c.admin)
+		if err != nil && ctx.Err() == nil && !wire.IsOutage(err) {
+			c.fail(wrong, nil, "migrating failed: "+err.Error())
+		}
+		if err == nil || !sleep(ctx, 20*time.Millisecond) {
+			break
+		}
+	}
+	return true
+}
+
+// run reports whether it came to its end. It does not wait for the table for long, as others wait for it then.
+func (k cleaner) run(c *chaos, ctx context.Context, isolation pgx.TxIsoLevel) bool {
+	tx, err := c.snapshot(ctx, isolation)
+	if err != nil {
+		return false
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has ended if all went well
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '500ms'; "+k.sql); err != nil {
+		if ctx.Err() == nil && !wire.IsOutage(err) {
+			c.fail(wrong, nil, fmt.Sprintf("%s failed: %v", k.sql, err))
+		}
+		return false
+	}
+	return k.undone || tx.Commit(ctx) == nil
+}
+
+// snapshot begins a transaction; if it is to have one snapshot, it has it.
+func (c *chaos) snapshot(ctx context.Context, isolation pgx.TxIsoLevel) (pgx.Tx, error) {
+	tx, err := c.admin.BeginTx(ctx, pgx.TxOptions{IsoLevel: isolation})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, "SELECT pg_current_snapshot()"); err != nil {
+		_ = tx.Rollback(context.WithoutCancel(ctx)) // its session may have been terminated
+		return nil, err
+	}
+	return tx, nil
+}
+
+// checkBy asks for the last transactions' barriers by a snapshot that is older than a cleaner. To that one a
+// table that was truncated looks as if nothing had ever been in it.
+func (c *chaos) checkBy(ctx context.Context, older pgx.Tx) {
+	var barriers []*barrier
+	var tokens []pgbarrier.Token
+	for _, tx := range c.ledger.recent(200) {
+		if !tx.hold() {
+			continue
+		}
+		defer tx.release()
+		for _, b := range tx.barriers { // not written to any more
+			barriers, tokens = append(barriers, b), append(tokens, b.token)
+		}
+	}
+	began := c.now()
+	statuses, err := pgbarrier.Check(ctx, older, tokens...)
+	if err != nil && ctx.Err() == nil && !wire.IsOutage(err) {
+		c.fail(wrong, nil, "a check by an older snapshot failed: "+err.Error())
+	}
+	for i, status := range statuses {
+		if status != pgbarrier.Pending {
+			barriers[i].add(outcome{slot: olderSnapshot, began: began, ended: c.now(), status: status})
+		}
+	}
+	_ = older.Rollback(context.WithoutCancel(ctx)) // what it has read is locked
+}
