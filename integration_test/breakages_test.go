@@ -12,7 +12,7 @@ func trustXID(test string) breakage {
 
 var (
 	endPending = breakage{"a check ends waits that it found pending", "listener/outcomes.go", "pending stays",
-		"status != pgbarrier.Pending", "found >= 0", "TestAWaitEndsWithTheCommitAndTheUpdatesCanBeRead"}
+		"if outcome == wire.Pending", "if outcome > wire.Invalid", "TestAWaitEndsWithTheCommitAndTheUpdatesCanBeRead"}
 	abortAsCommit = breakage{"ended without a row counts as committed", schema, "aborted",
 		"THEN 'A'", "THEN 'C'", "TestAWaitEndsAbortedWithWhateverAbortsTheTransaction"}
 	runningSince = breakage{"a row that cannot be seen yet counts as an abort", schema, "running",
@@ -30,6 +30,33 @@ var (
 	wrapContext = breakage{"the context's error is hidden", "listener/wait.go", "the context's own error",
 		"return ctx.Err()", "return fmt.Errorf(\"wait: %w\", ctx.Err())",
 		"TestAWaitForAForgottenPreparedTransactionEndsWithItsContextAndIsRightLater"}
+	rememberUnwatched = breakage{"commits are remembered though nothing would tell of a crash", "listener/outcomes.go", "memory only while a session would notice a crash",
+		"if s.listening", "if s.waiting >= 0", "TestAnAsynchronousCommitThatWasSeenAndLostIsAbortedWhenWaitedForAgain"}
+	sumUp = breakage{"a wait for several adds up commits from before and after a crash", "listener/outcomes.go", "several by one statement",
+		"sub.foundBy != statement", "sub.foundBy == statement && false", "TestAWaitForSeveralForgetsACommitThatACrashTook"}
+	keepSilent = breakage{"a session that went silent is kept", "listener/session.go", "silent session replaced",
+		"return stepReplace, s.probedAt.Add(heartbeat / 2), errSilent", "return stepNone, time.Time{}, nil", "TestAHalfOpenConnectionIsNoticedAndReplaced"}
+	believeListen = breakage{"LISTEN is believed without a proof", "listener/session.go", "LISTEN believed without proof",
+		"return stepReplace, s.probedAt.Add(heartbeat / 2), errDeaf", "return stepNone, time.Time{}, nil", "TestAListenThroughPgBouncerIsReportedWhileWaitsStillEnd"}
+	anyAnnouncement = breakage{"an announcement ends whatever is waited for", "listener/outcomes.go", "announcement ends only its own token",
+		"s.resolve(t, nil, ByAnnouncement, 0, &n)", "for t := range s.pending { s.resolve(t, nil, ByAnnouncement, 0, &n) }",
+		"TestForgedDuplicatedAndMalformedNotificationsEndNoWaitWrongly"}
+	endOne = breakage{"an outcome ends one of the waits for it", "listener/outcomes.go", "outcome ends all waits for it",
+		"for b.waits.first != nil", "if b.waits.first != nil", "TestTheSameTokenHasTheSameOutcomeForAllAndAgain"}
+	rememberLong = breakage{"commits are remembered for an hour", "listener/announced.go", "memory only for a second",
+		"time.Second", "time.Hour", "TestACommitThatAFailoverLostIsForgottenThoughAllConnectionsAreHalfOpen"}
+	keepHandler = breakage{"the pool's notification handler is kept", "listener/dial.go", "pool's OnNotification dropped",
+		"", "", "TestThePoolsNotificationHandlerTakesNothingFromTheListener"}
+	keepEnding = breakage{"the pool's way of ending a statement is kept", "listener/dial.go", "ctx-watcher replaced",
+		"config.BuildContextWatcherHandler = func(", "_ = func(", "TestThePoolsWayOfEndingAStatementDoesNotKeepADeadConnection"}
+	hookEnds = breakage{"a hook that fails ends Run", "listener/listener.go", "hook failure does not end Run",
+		" && !errors.Is(err, errHook)", "", "TestAHookThatFailsDoesNotEndRun"}
+	serialize = breakage{"checks run in SERIALIZABLE if that is the default", "listener/checkconn.go", "READ COMMITTED wrapping",
+		"BEGIN ISOLATION LEVEL READ COMMITTED;", "BEGIN;", "TestAWaitFailsNoSerializableCommit"}
+	oneSnapshot = breakage{"checks run in REPEATABLE READ if that is the default", "listener/checkconn.go", "READ COMMITTED where it is not the default",
+		`!= "read committed"`, `== "serializable"`, "TestTheListenerChecksInReadCommittedWhateverTheDefault"}
+	timeOut = breakage{"checks have the pool's statement_timeout", "listener/checkconn.go", "statement_timeout wrapping",
+		"SET LOCAL statement_timeout = 0", "", "TestAStatementTimeoutOfThePoolEndsNoCheck"}
 	neverAssigned = breakage{"a transaction id in the future counts as pending", schema, "never assigned",
 		"RETURN true;", "RETURN false;", "TestAfterACrashALostBarrierIsAbortedAlsoWhenItsXIDIsUsedAgain"}
 	sumUpPolls = breakage{"a poll for several adds up commits from before and after a crash", "fallback_poll.go", "all at once",

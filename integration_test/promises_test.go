@@ -69,14 +69,14 @@ var promises = []promise{
 			"TestAnAsynchronousCommitThatWasSeenAndLostIsAbortedWhenWaitedForAgain", "TestAWaitForSeveralForgetsACommitThatACrashTook",
 			"TestAWaitForSeveralIsNotFooledByACheckThatWasTriedAgain", "TestAWaitForSeveralIsNotFooledByACrashWithinACheckBehindPgBouncer",
 			"TestAPollForVeryManyIsNotFooledByACrashAfterItsFirstStatement"},
-		breaks: []breakage{rememberUnwatched, sumUp, sumUpPolls, triedAgain, oneEpoch, pollBatches},
+		breaks: []breakage{rememberUnwatched, sumUp, sumUpPolls, pollBatches},
 	}, {
 		happens: "listener's connection killed, half-open, or slow",
 		gets:    "the right outcome, later by a check at most; a dead connection is replaced",
 		tests: []string{"TestALostListenConnectionDelaysNoOutcomeForLong", "TestWaitsEndRightWhileTheListenersSessionsAreKilledInATightLoop",
 			"TestAHalfOpenConnectionIsNoticedAndReplaced", "TestWithBothConnectionsHalfOpenWaitsEndOnceTheCheckTimesOut",
 			"TestOnASlowNetworkEveryWaitEndsRight", "TestAPollOutlivesItsSession"},
-		breaks: []breakage{keepSilent, waitForTurn},
+		breaks: []breakage{keepSilent},
 	}, {
 		happens: "a pooler in transaction mode in between",
 		gets:    "the right outcome; LISTEN through it, which hears nothing, is reported",
@@ -118,7 +118,7 @@ var promises = []promise{
 		gets:    "the right outcome; none of it ends a wait or makes a COMMIT fail",
 		tests: []string{"TestThePoolsNotificationHandlerTakesNothingFromTheListener", "TestThePoolsWayOfEndingAStatementDoesNotKeepADeadConnection",
 			"TestAHookThatFailsDoesNotEndRun", "TestALockTimeoutEndsNeitherRunNorAPoll", "TestAWaitFailsNoSerializableCommit",
-			"TestTheListenerChecksAndWatchesInReadCommittedWhateverTheDefault", "TestAStatementTimeoutOfThePoolEndsNoCheck"},
+			"TestTheListenerChecksInReadCommittedWhateverTheDefault", "TestAStatementTimeoutOfThePoolEndsNoCheck"},
 		breaks: []breakage{keepHandler, keepEnding, hookEnds, lockEnds, serialize, oneSnapshot, timeOut},
 	}, {
 		happens: "the same token waited on by many, again, after a redelivery",

@@ -113,7 +113,7 @@ func harmful(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	// In the largest unit that divides it. Minutes, hours and days, of which ParseDuration knows only one, are long enough.
 	timeout, err := time.ParseDuration(string(settings[1].Rows[0][0]))
 	short := err == nil && 0 < timeout && timeout < queryTimeout
-	return short || string(settings[0].Rows[0][0]) != "read committed", nil
+	return short || string(settings[0].Rows[0][0]) != "read committed", nil // breakage: READ COMMITTED where it is not the default
 }
 
 const begin = "BEGIN ISOLATION LEVEL READ COMMITTED;" + // breakage: READ COMMITTED wrapping

@@ -48,7 +48,7 @@ func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved,
 	s.origin, s.answered = answer.Origin, true
 	before := len(s.transactions)
 	for i, outcome := range answer.Outcomes {
-		if outcome == wire.Pending {
+		if outcome == wire.Pending { // breakage: pending stays
 			continue
 		}
 		resolved++

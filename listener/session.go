@@ -59,7 +59,7 @@ func (s *session) next(heartbeat time.Duration) (do step, at time.Time, reason e
 	case s.probedAt.IsZero():
 		return stepProbe, s.nextProbe, nil
 	case s.proved.IsZero():
-		return stepReplace, s.probedAt.Add(heartbeat / 2), errDeaf
+		return stepReplace, s.probedAt.Add(heartbeat / 2), errDeaf // breakage: LISTEN believed without proof
 	default:
 		return stepReplace, s.probedAt.Add(heartbeat / 2), errSilent // breakage: silent session replaced
 	}

@@ -22,7 +22,7 @@ func (l *Listener) Wait(ctx context.Context, tokens ...pgbarrier.Token) error {
 	if err := sub.Err(); err != ErrPending {
 		return err
 	}
-	return ctx.Err()
+	return ctx.Err() // breakage: the context's own error
 }
 
 // Subscribe begins a wait for all of the tokens and returns at once. What Wait says of errors holds

@@ -151,7 +151,6 @@ func sum(a, b listener.Stats) listener.Stats {
 	a.FailedChecks += b.FailedChecks
 	a.ResolvedByAnnouncement += b.ResolvedByAnnouncement
 	a.ResolvedByCheck += b.ResolvedByCheck
-	a.ResolvedByWatch += b.ResolvedByWatch
 	a.ResolvedByMemory += b.ResolvedByMemory
 	return a
 }

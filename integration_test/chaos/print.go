@@ -65,12 +65,12 @@ func (s *summary) print(w io.Writer) {
 	_ = t.Flush() // w is a terminal or a test's log
 
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row("\nms from\tCOMMIT\t\t\tROLLBACK\t\t\tlongest\tended by\t\t\t")
-	row("listener\tp50\tp99\tmax\tp50\tp99\tmax\tafter a fault\tannouncement\twatch\tcheck\tmemory")
+	row("\nms from\tCOMMIT\t\t\tROLLBACK\t\t\tlongest\tended by\t\t")
+	row("listener\tp50\tp99\tmax\tp50\tp99\tmax\tafter a fault\tannouncement\tcheck\tmemory")
 	for _, l := range s.Listeners {
-		row("%s\t%.1f\t%.1f\t%.0f\t%.1f\t%.1f\t%.0f\t%.1f s\t%d\t%d\t%d\t%d", l.Name, l.Commits.P50, l.Commits.P99, l.Commits.Max,
+		row("%s\t%.1f\t%.1f\t%.0f\t%.1f\t%.1f\t%.0f\t%.1f s\t%d\t%d\t%d", l.Name, l.Commits.P50, l.Commits.P99, l.Commits.Max,
 			l.Aborts.P50, l.Aborts.P99, l.Aborts.Max, l.LongestS,
-			l.Stats.ResolvedByAnnouncement, l.Stats.ResolvedByWatch, l.Stats.ResolvedByCheck, l.Stats.ResolvedByMemory)
+			l.Stats.ResolvedByAnnouncement, l.Stats.ResolvedByCheck, l.Stats.ResolvedByMemory)
 	}
 	_ = t.Flush()
 
