@@ -106,7 +106,7 @@ func TestAWaitForSeveralIsNotFooledByACrashWithinACheckBehindPgBouncer(t *testin
 	}})
 	conn := connect(t, pool)
 	execute(t, conn, "BEGIN")
-	many := createMany(t, conn, 100) // more than are simply asked for each time
+	many := createMany(t, conn, 1100) // more than are simply asked for each time
 	execute(t, conn, "PREPARE TRANSACTION 'many'")
 	pending(t, l, many...)
 	prepared := prepare(t, pool, "p")

@@ -16,7 +16,7 @@ import (
 
 // listenPIDs are the backends of pool's database that listen.
 const listenPIDs = `SELECT pid FROM pg_stat_activity
-	WHERE datname = current_database() AND application_name = 'pgbarrier' AND query LIKE '%LISTEN%'`
+	WHERE datname = current_database() AND application_name = 'pgbarrier' AND query ILIKE '%listen%'`
 
 func TestALostListenConnectionDelaysNoOutcomeForLong(t *testing.T) {
 	t.Parallel()

@@ -110,7 +110,7 @@ func TestGoroutinesThatSendAtOnceShareOneBarrier(t *testing.T) {
 	})
 	wantErr(t, "BeginFunc", err, nil)
 	want(t, pool, pgbarrier.Committed, token)
-	if n := query[int](t, pool, "SELECT count(*) FROM pgbarrier.barrier"); n != 1 {
+	if n := countBarriers(t, pool); n != 1 {
 		t.Errorf("there are %d barriers", n)
 	}
 }

@@ -235,7 +235,7 @@ func TestAReplicaWithoutTheFunctionIsNotMigrated(t *testing.T) {
 	t.Parallel()
 	r := replicated(t, nil)
 	token := committed(t, r.pool)
-	execute(t, r.pool, "DROP FUNCTION pgbarrier.visible(text[])") // as a schema that is older than it
+	execute(t, r.pool, "DROP FUNCTION pgbarrier.visible(uuid[], xid8[])") // as a schema that is older than it
 	r.catchUp(t)
 	want(t, r.pool, pgbarrier.Committed, token)
 	for _, db := range []pgbarrier.DB{r.replica, r.pool} {
@@ -250,7 +250,7 @@ func TestAReplicaWithoutTheFunctionIsNotMigrated(t *testing.T) {
 	if err := pgbarrier.AwaitReplica(t.Context(), r.replica, token); err != nil {
 		t.Error(err)
 	}
-	execute(t, r.pool, "CREATE OR REPLACE FUNCTION pgbarrier.version() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 2'")
+	execute(t, r.pool, "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('pgbarrier.visible(uuid[], xid8[])'::regprocedure), 'version := 2', 'version := 3'); END $$")
 	r.catchUp(t)
 	wantErr(t, "a newer schema", pgbarrier.AwaitReplica(t.Context(), r.replica, token), pgbarrier.ErrNotMigrated)
 }
