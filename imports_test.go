@@ -20,7 +20,7 @@ const module = "github.com/pgbarrier/pgbarrier"
 
 // Who may import whom. The core packages not listed here may import the root only.
 func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
-	core := map[string]bool{"": true, "notify": true, "listener": true}
+	core := map[string]bool{"": true, "notify": true, "listener": true, "guard": true, "guard/guardhttp": true, "guard/guardtest": true}
 	for file, imports := range importsOfAllFiles(t) {
 		dir := path.Dir(file)
 		if dir == "." {
@@ -38,11 +38,24 @@ func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
 			case strings.HasPrefix(ours+"/", "integration_test/"):
 				t.Errorf("%s imports integration_test", file)
 			case core[dir] && ours == "":
+			case ours == "guard" && (dir == "guard/guardhttp" || dir == "guard/guardtest"):
+			case test && strings.HasPrefix(dir+"/", "guard/") && strings.HasPrefix(ours+"/", "guard/"):
 			case core[dir] && test && ours == dir: // an external test of its own package
 			case core[dir] && dir != "" && strings.HasPrefix(ours+"/", dir+"/internal/"):
 			case core[dir]:
-				t.Errorf("%s imports %s: notify and listener import the root, never each other, the root neither", file, imported)
+				t.Errorf("%s imports %s: notify, listener and guard import the root, never each other, the root none", file, imported)
 			}
+		}
+	}
+}
+
+// A program that imports testing has its flags.
+func TestOnlyGuardtestImportsTesting(t *testing.T) {
+	for file, imports := range importsOfAllFiles(t) {
+		dir, _, _ := strings.Cut(file, "/")
+		core := !strings.Contains(file, "/") || dir == "notify" || dir == "listener" || dir == "guard"
+		if core && !strings.HasSuffix(file, "_test.go") && path.Dir(file) != "guard/guardtest" && slices.Contains(imports, "testing") {
+			t.Errorf("%s imports testing", file)
 		}
 	}
 }
@@ -83,7 +96,7 @@ func TestTheCoreModuleRequiresOnlyPgxAndUUID(t *testing.T) {
 func TestTheCorePackagesImportOnlyTheStandardLibraryPgxAndUUID(t *testing.T) {
 	for file, imports := range importsOfAllFiles(t) {
 		dir, _, _ := strings.Cut(file, "/")
-		if strings.Contains(file, "/") && dir != "notify" && dir != "listener" {
+		if strings.Contains(file, "/") && dir != "notify" && dir != "listener" && dir != "guard" {
 			continue
 		}
 		for _, imported := range imports {
