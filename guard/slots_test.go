@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -220,5 +221,33 @@ func BenchmarkDecideHeard(b *testing.B) {
 		if g.Decide(b.Context(), m).Verdict != guard.Run {
 			b.Fatal("it does not run")
 		}
+	}
+}
+
+// What a message costs that is held, its goroutine included.
+func BenchmarkHold(b *testing.B) {
+	const messages = 10_000
+	for b.Loop() {
+		w := new(guardtest.Waiter)
+		g, err := guard.New(w, guard.Config{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		token := guardtest.NewToken()
+		var held sync.WaitGroup
+		for range messages {
+			held.Go(func() { g.Hold(b.Context(), guard.Map{guard.Header: token.String()}) })
+		}
+		if err := w.UntilWaiting(b.Context(), messages); err != nil {
+			b.Fatal(err)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/messages, "B/message")
+		w.Commit(token)
+		held.Wait()
 	}
 }

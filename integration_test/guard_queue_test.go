@@ -191,7 +191,8 @@ func (q *memoryQueue) deadLetters(context.Context) ([]string, error) {
 
 // memoryBroker is the broker of one test's queues.
 type memoryBroker struct {
-	holding bool // it has a wait take no worker, and gives nothing back
+	holding bool // a wait takes no worker, and nothing is given back
+	push    bool // messages are delivered by HTTP
 	broken  fault
 
 	mu     sync.Mutex
@@ -213,8 +214,13 @@ func (b *memoryBroker) open(t testing.TB, _ string, attempts int) guardtest.Queu
 	t.Cleanup(q.workers.Wait)
 	return guardtest.Queue{
 		Publish: q.publish,
-		Consume: func(w guardtest.Worker) (guardtest.Running, error) { return q.consume(w, b.holding), nil },
-		Dead:    q.deadLetters,
+		Consume: func(w guardtest.Worker) (guardtest.Running, error) {
+			if b.push {
+				return q.serve(w)
+			}
+			return q.consume(w, b.holding), nil
+		},
+		Dead: q.deadLetters,
 	}
 }
 
