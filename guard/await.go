@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"slices"
 
 	"github.com/pgbarrier/pgbarrier"
 )
@@ -16,14 +17,13 @@ func (g *Guard) await(ctx context.Context, waits []*wait, hold bool) {
 			w.cease()
 		}
 	}()
-	open := 0
-	for _, w := range waits {
-		if w.begin(); !w.ended {
-			open++
+	if _, asks := g.waiter.(blocking); hold || !asks { // a wait of that kind asks the database anyway
+		for _, w := range waits {
+			w.begin()
 		}
-	}
-	if open == 0 {
-		return
+		if !slices.ContainsFunc(waits, func(w *wait) bool { return !w.ended }) {
+			return
+		}
 	}
 	if !hold {
 		budget, cancel := context.WithTimeout(ctx, g.config.Budget)
@@ -39,6 +39,9 @@ func (g *Guard) await(ctx context.Context, waits []*wait, hold bool) {
 		ctx = budget
 	}
 	for _, w := range waits {
+		w.begin()
+	}
+	for _, w := range waits {
 		w.await(ctx, hold)
 	}
 }
@@ -46,14 +49,19 @@ func (g *Guard) await(ctx context.Context, waits []*wait, hold bool) {
 // mayWait reports whether any of the waits is to go on for the rest of the budget. If so, they have a slot,
 // which the caller gives back.
 func (g *Guard) mayWait(budget context.Context, waits []*wait) bool {
-	open := false
-	for _, w := range waits {
-		if g.slots != nil && !w.over() {
-			w.receive(budget, young-age(w.open()))
+	if g.slots != nil {
+		for _, w := range waits {
+			if young > age(w.unsure()) {
+				w.begin()
+			}
 		}
-		open = open || !w.over()
+		for _, w := range waits {
+			if w.open() {
+				w.receive(budget, young-age(w.unsure()))
+			}
+		}
 	}
-	if !open || g.slots == nil {
+	if open := slices.ContainsFunc(waits, (*wait).open); !open || g.slots == nil {
 		return open
 	}
 	select {

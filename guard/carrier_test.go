@@ -94,7 +94,7 @@ func TestATokenThatNamesNoBarrierIsNotAdded(t *testing.T) {
 
 func TestADeduplicationIDIsOfTheBusinessAndTheBarrier(t *testing.T) {
 	first, second := guardtest.NewToken(), guardtest.NewToken()
-	if guard.DedupID("order-7", first) != guard.DedupID("order-7", first) {
+	if again := first; guard.DedupID("order-7", first) != guard.DedupID("order-7", again) {
 		t.Error("sending again inside the transaction is no duplicate")
 	}
 	if guard.DedupID("order-7", first) == guard.DedupID("order-7", second) {

@@ -95,16 +95,16 @@ func (g *Guard) conclude(ctx context.Context, w *wait, d *Decision) {
 	d.Age = age(d.Tokens)
 	switch {
 	case w.gaveUp:
-		d.Verdict, d.Age = Reject, age(w.open())
+		d.Verdict, d.Age = Reject, age(w.unsure())
 		d.Err = fmt.Errorf("%w: given up after %v", ErrPending, d.Age.Round(time.Millisecond))
 	case w.ended && w.err == nil:
 		d.Verdict = Run
 	case w.ended:
 		d.Verdict, d.Err = g.verdict(w.err), w.err
 	case errors.Is(ctx.Err(), context.Canceled):
-		d.Verdict, d.Err, d.Age = Later, ErrShutdown, age(w.open())
+		d.Verdict, d.Err, d.Age = Later, ErrShutdown, age(w.unsure())
 	default:
-		d.Verdict, d.Err, d.Age = Later, ErrPending, age(w.open())
+		d.Verdict, d.Err, d.Age = Later, ErrPending, age(w.unsure())
 		if w.err != nil {
 			d.Err = &pendingError{w.err}
 		}

@@ -28,19 +28,22 @@ type wait struct {
 	err    error // the outcome; before there is one, why it is not known, if that is not just pending
 }
 
-// over reports whether there is nothing to wait for any more.
-func (w *wait) over() bool { return w.ended || w.lost || w.gaveUp }
+// open reports whether there is something to wait for.
+func (w *wait) open() bool { return !w.ended && !w.lost && !w.gaveUp }
 
-// open returns the tokens that may be pending.
-func (w *wait) open() []pgbarrier.Token {
+// unsure returns the tokens that may be pending.
+func (w *wait) unsure() []pgbarrier.Token {
 	if len(w.pending) > 0 {
 		return w.pending
 	}
 	return w.tokens
 }
 
-// begin waits for the tokens from now on. It may end at once.
+// begin waits for the tokens from now on, unless that has begun or is not needed. It may end at once.
 func (w *wait) begin() {
+	if w.stop != nil || !w.open() {
+		return
+	}
 	done := make(chan error, 1)
 	w.done = done
 	w.stop = w.guard.waiter.WaitFunc(func(err error) {
@@ -92,9 +95,9 @@ func (w *wait) await(ctx context.Context, hold bool) {
 	for ctx.Err() == nil {
 		patience := time.Duration(math.MaxInt64)
 		if giveUp > 0 {
-			patience = max(giveUp-age(w.open()), least)
+			patience = max(giveUp-age(w.unsure()), least)
 		}
-		if !w.over() {
+		if w.open() {
 			w.receive(ctx, patience)
 		}
 		switch {
@@ -103,7 +106,7 @@ func (w *wait) await(ctx context.Context, hold bool) {
 			sleep(ctx, retryPause)
 			w.lost = false
 			w.begin()
-		case w.over():
+		case !w.open():
 			return
 		case giveUp > 0 && ctx.Err() == nil:
 			w.guard.check(ctx, []*wait{w})
@@ -145,12 +148,12 @@ func (w *wait) learn(statuses []pgbarrier.Status, err error) {
 
 // end takes what the wait has ended with.
 func (w *wait) end(err error) {
-	var of *pgbarrier.TokenError
-	if w.guard.config.Expired == Run && errors.Is(err, pgbarrier.ErrExpired) && errors.As(err, &of) {
-		// As if the message did not carry this one.
-		if i := slices.Index(w.tokens, of.Token); i >= 0 {
+	if w.guard.config.Expired == Run && errors.Is(err, pgbarrier.ErrExpired) {
+		var of *pgbarrier.TokenError
+		if errors.As(err, &of) && slices.Contains(w.tokens, of.Token) {
+			// As if the message did not carry this one.
 			w.pending = nil
-			w.restart(slices.Concat(w.tokens[:i], w.tokens[i+1:]))
+			w.restart(slices.DeleteFunc(slices.Clone(w.tokens), func(t pgbarrier.Token) bool { return t == of.Token }))
 			return
 		}
 	}
@@ -160,12 +163,13 @@ func (w *wait) end(err error) {
 
 // restart goes on with fewer tokens.
 func (w *wait) restart(tokens []pgbarrier.Token) {
+	begun := w.stop != nil
 	w.cease()
 	if w.tokens = tokens; len(tokens) == 0 {
 		w.ended, w.err = true, nil
-		return
+	} else if begun {
+		w.begin()
 	}
-	w.begin()
 }
 
 func sleep(ctx context.Context, d time.Duration) {

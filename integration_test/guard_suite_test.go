@@ -83,12 +83,7 @@ func TestAnAdapterWithAWaiterThatOnlyPollsPassesTheSuite(t *testing.T) {
 	t.Parallel()
 	db := suiteDatabase(t, server.DatabaseForTest(t))
 	db.Waiter = pollWaiter{db.Pool}
-	for _, c := range guardtest.Cases() {
-		if strings.HasPrefix(c.Name, "Messages of one long transaction") {
-			continue // each wait takes a connection of the pool, which is slow for everybody
-		}
-		t.Run(c.Name, func(t *testing.T) { c.Run(t, db, new(memoryBroker).adapter()) })
-	}
+	guardtest.Run(t, db, new(memoryBroker).adapter())
 }
 
 func TestAnAdapterOutlastsARestartOfTheDatabase(t *testing.T) {

@@ -161,7 +161,12 @@ func (s *scene) untilDecided(t *transaction, verdict guard.Verdict) {
 // untilRan waits until each of the messages has run to the end so often.
 func (s *scene) untilRan(times int, ids ...string) {
 	s.Helper()
-	s.until(fmt.Sprintf("each of %d messages ran %d times", len(ids), times), func() bool {
+	s.untilRanWithin(s.adapter.patience(), times, ids...)
+}
+
+func (s *scene) untilRanWithin(limit time.Duration, times int, ids ...string) {
+	s.Helper()
+	s.untilWithin(limit, fmt.Sprintf("each of %d messages ran %d times", len(ids), times), func() bool {
 		for _, id := range ids {
 			if s.finished[id] < times {
 				return false
