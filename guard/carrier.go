@@ -3,6 +3,7 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -71,7 +72,7 @@ func Extract(c Carrier) ([]pgbarrier.Token, error) {
 // Add makes a message carry the tokens, besides those that it carries already. On an error the
 // message is left as it was.
 func Add(c Carrier, tokens ...pgbarrier.Token) error {
-	if c == nil {
+	if v := reflect.ValueOf(c); !v.IsValid() || (v.Kind() == reflect.Map || v.Kind() == reflect.Pointer) && v.IsNil() {
 		return errors.New("pgbarrier: the message has no headers to carry a token in: make them first")
 	}
 	carried, err := Extract(c)

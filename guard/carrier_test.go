@@ -76,8 +76,10 @@ func TestATokenThatNamesNoBarrierIsNotAdded(t *testing.T) {
 			t.Errorf("added: %v, %v", message, err)
 		}
 	}
-	if err := guard.Add(nil, guardtest.NewToken()); err == nil {
-		t.Error("added to a message without headers")
+	for _, none := range []guard.Carrier{nil, guard.Map(nil), http.Header(nil)} {
+		if err := guard.Add(none, guardtest.NewToken()); err == nil {
+			t.Errorf("added to %T, a message without headers", none)
+		}
 	}
 	many := make([]pgbarrier.Token, 1001)
 	for i := range many {

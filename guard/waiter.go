@@ -32,7 +32,7 @@ type FuncWaiter interface {
 	// if the outcome is known. f returns soon, and calls nothing of the waiter, nor stop.
 	//
 	// stop ends the wait, and leaves nothing of it behind; nor does a wait that has ended. It may be called
-	// at any time, more than once. f may still be called until stop returns, also by stop itself.
+	// at any time, more than once. f is not called any more then, unless the wait has just ended.
 	WaitFunc(f func(error), tokens ...pgbarrier.Token) (stop func())
 }
 

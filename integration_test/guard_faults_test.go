@@ -7,6 +7,7 @@ type fault string
 
 const (
 	ignoreGuard              fault = "it runs messages without a guard"
+	budgetOfHandler          fault = "a handler may run as long as a message may wait"
 	dropAsFailure            fault = "it treats a rollback as a failure"
 	dropAgain                fault = "it gives back what is to be dropped"
 	oneBarrierPerTransaction fault = "it sends the transaction's barrier from a savepoint"

@@ -120,6 +120,7 @@ func TestTheSuiteNoticesWhatAnAdapterGetsWrong(t *testing.T) {
 		says  string
 	}{
 		{ignoreGuard, "A message runs once", "its transaction's row cannot be read"},
+		{budgetOfHandler, "A message runs once", "context of a handler"},
 		{dropAsFailure, "A message of a transaction that rolls back", "is among the dead letters"},
 		{dropAgain, "A message of a transaction that rolls back", "they come again"},
 		{oneBarrierPerTransaction, "A message of a savepoint", "the guard was asked"},

@@ -112,7 +112,12 @@ func (w *memoryWorker) run(m *queued, l *lease) {
 	if q.broken == ackBeforeHandling {
 		q.change(func() { q.remove(m) })
 	}
-	err := w.Handle(l.ctx, m.ID)
+	ctx, cancel := l.ctx, func() {}
+	if q.broken == budgetOfHandler {
+		ctx, cancel = context.WithTimeout(l.ctx, 200*time.Millisecond)
+	}
+	err := w.Handle(ctx, m.ID)
+	cancel()
 	q.settle(m, l, func() {
 		if err != nil {
 			q.fail(m)

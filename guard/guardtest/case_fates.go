@@ -1,6 +1,7 @@
 package guardtest
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -24,11 +25,25 @@ func commit(s *scene) {
 	s.ran(0, id)
 	t.commit()
 	s.untilRan(1, id)
-	ended := s.committed()
-	s.untilRan(1, ended)
+
+	// The time to wait is not the handler's.
+	ended := s.begin()
+	m := ended.message()
+	s.change(func() {
+		s.fate[m.ID] = func(ctx context.Context, _ int) error {
+			time.Sleep(2 * budget)
+			if ctx.Err() != nil {
+				s.Errorf("the context of a handler that ran for %v has ended: %v", 2*budget, ctx.Err())
+			}
+			return nil
+		}
+	})
+	ended.commit()
+	s.publish(m)
+	s.untilRan(1, m.ID)
 	s.fence()
-	s.ran(1, id, ended)
-	s.isNotDead(id, ended)
+	s.ran(1, id, m.ID)
+	s.isNotDead(id, m.ID)
 }
 
 // dropped checks that the messages of a transaction that rolled back are gone, for good and without a fuss.
@@ -64,7 +79,10 @@ func rollback(s *scene) {
 	s.consume(4)
 	s.dropped(before, early)
 	t := s.begin()
-	ids := []string{t.send(), t.send()}
+	var ids []string
+	for range 20 {
+		ids = append(ids, t.send())
+	}
 	s.untilAsked(t)
 	t.rollback()
 	s.dropped(t, ids...)
@@ -122,7 +140,7 @@ func redelivery(s *scene) {
 // fails makes the first runs of a message fail.
 func (s *scene) fails(id string, times int) {
 	s.change(func() {
-		s.fate[id] = func(run int) error {
+		s.fate[id] = func(_ context.Context, run int) error {
 			if run <= times {
 				return errHandler
 			}

@@ -15,7 +15,7 @@ func (s *scene) running(key string) (id string, release func()) {
 	m := t.message(func(m *Message) { m.Key = key })
 	released := make(chan struct{})
 	s.change(func() {
-		s.fate[m.ID] = func(int) error {
+		s.fate[m.ID] = func(context.Context, int) error {
 			<-released
 			return nil
 		}

@@ -1,6 +1,7 @@
 package guardtest
 
 import (
+	"context"
 	"time"
 
 	"github.com/pgbarrier/pgbarrier/guard"
@@ -56,7 +57,7 @@ func last(s *scene) {
 	m := t.message()
 	t.commit()
 	s.change(func() {
-		s.fate[m.ID] = func(run int) error {
+		s.fate[m.ID] = func(_ context.Context, run int) error {
 			switch {
 			case run < attempts-1:
 				return errHandler

@@ -41,7 +41,7 @@ type scene struct {
 	hasRow   map[string]bool // messages of a transaction that writes a row with their id
 	runs     map[string][]time.Time
 	finished map[string]int // runs that returned nil
-	fate     map[string]func(run int) error
+	fate     map[string]func(ctx context.Context, run int) error
 	asked    map[pgbarrier.Token]bool
 	hidden   map[pgbarrier.Token]bool // that were asked about while they were hidden
 	verdicts map[pgbarrier.Token][]guard.Decision
@@ -54,7 +54,7 @@ func newScene(t testing.TB, db Database, a Adapter) *scene {
 	s := &scene{
 		TB: t, ctx: t.Context(), db: db, adapter: a, name: name, table: strings.ReplaceAll(name, "-", "_"),
 		changed: make(chan struct{}), hasRow: map[string]bool{}, runs: map[string][]time.Time{}, finished: map[string]int{},
-		fate: map[string]func(int) error{}, asked: map[pgbarrier.Token]bool{}, hidden: map[pgbarrier.Token]bool{}, verdicts: map[pgbarrier.Token][]guard.Decision{},
+		fate: map[string]func(context.Context, int) error{}, asked: map[pgbarrier.Token]bool{}, hidden: map[pgbarrier.Token]bool{}, verdicts: map[pgbarrier.Token][]guard.Decision{},
 	}
 	s.waiter = newOverlay(db.Waiter, func(t pgbarrier.Token, hidden bool) {
 		s.change(func() {

@@ -94,7 +94,7 @@ func (s *scene) handle(ctx context.Context, w *worker, id string) error {
 		return context.Canceled
 	}
 	var run int
-	var fate func(int) error
+	var fate func(context.Context, int) error
 	s.change(func() {
 		if early && ctx.Err() == nil && !s.ended {
 			s.Errorf("%s ran, and its transaction's row cannot be read", id)
@@ -103,7 +103,7 @@ func (s *scene) handle(ctx context.Context, w *worker, id string) error {
 		run, fate = len(s.runs[id]), s.fate[id]
 	})
 	if fate != nil {
-		if err := fate(run); err != nil {
+		if err := fate(ctx, run); err != nil {
 			return err
 		}
 	}
