@@ -222,6 +222,51 @@ func TestAMessageThatMayBeExpiredStillWaitsForItsOtherBarriers(t *testing.T) {
 	})
 }
 
+// expiredWaiter's checks find that tokens are expired; its waits learn it late, or do not say of which.
+type expiredWaiter struct {
+	*guardtest.Waiter
+	expired pgbarrier.Token
+	vague   bool
+}
+
+func (w expiredWaiter) Check(ctx context.Context, tokens ...pgbarrier.Token) ([]pgbarrier.Status, error) {
+	if w.vague {
+		return nil, errors.New("server down")
+	}
+	statuses, err := w.Waiter.Check(ctx, tokens...)
+	for i, t := range tokens {
+		if t == w.expired {
+			statuses[i] = pgbarrier.Expired
+		}
+	}
+	return statuses, err
+}
+
+func (w expiredWaiter) WaitFunc(f func(error), tokens ...pgbarrier.Token) (stop func()) {
+	if w.vague {
+		f(pgbarrier.ErrExpired)
+		return func() {}
+	}
+	return w.Waiter.WaitFunc(f, tokens...)
+}
+
+func TestWhatOnlyACheckFindsExpiredIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := expiredWaiter{Waiter: new(guardtest.Waiter), expired: guardtest.NewToken()}
+		g := newGuard(t, w, guard.Config{Expired: guard.Run})
+		other := guardtest.NewToken()
+		time.AfterFunc(time.Second, func() { w.Commit(other) })
+		d := g.Decide(t.Context(), message(t, w.expired, other))
+		if want(t, d, guard.Run, nil); d.Waited != time.Second {
+			t.Errorf("waited %v", d.Waited)
+		}
+		w.vague = true
+		g = newGuard(t, w, guard.Config{Expired: guard.Run})
+		want(t, g.Decide(t.Context(), message(t, w.expired)), guard.Run, nil)
+		want(t, g.Decide(t.Context(), message(t, w.expired, guardtest.NewToken())), guard.Later, guard.ErrPending)
+	})
+}
+
 func TestOnlyAnAnswerRejectsOrDrops(t *testing.T) {
 	withBothWaiters(t, func(t *testing.T, w *guardtest.Waiter, waiter guard.Waiter) {
 		g := newGuard(t, waiter, guard.Config{GiveUp: time.Minute})

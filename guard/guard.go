@@ -100,7 +100,9 @@ func (g *Guard) conclude(ctx context.Context, w *wait, d *Decision) {
 	case w.ended && w.err == nil:
 		d.Verdict = Run
 	case w.ended:
-		d.Verdict, d.Err = g.verdict(w.err), w.err
+		if d.Verdict = g.verdict(w.err); d.Verdict != Run {
+			d.Err = w.err
+		}
 	case errors.Is(ctx.Err(), context.Canceled):
 		d.Verdict, d.Err, d.Age = Later, ErrShutdown, age(w.unsure())
 	default:

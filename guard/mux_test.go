@@ -93,6 +93,8 @@ func TestAnOutageOfOneDatabaseTouchesNothingOfTheOthers(t *testing.T) {
 		want(t, decisions[1], guard.Run, nil)
 		want(t, decisions[2], guard.Later, guard.ErrPending)
 		want(t, decisions[3], guard.Later, guard.ErrPending) // it may be B's
+		impatient := newGuard(t, mux, guard.Config{GiveUp: time.Nanosecond})
+		want(t, impatient.Decide(t.Context(), message(t, ofB)), guard.Later, guard.ErrPending)
 		time.AfterFunc(time.Second, func() { b.Fail(nil) })
 		decisions = g.DecideEach(t.Context(), []guard.Carrier{message(t, ofB), message(t, ofA, ofB), message(t, guardtest.NewToken())})
 		want(t, decisions[0], guard.Run, nil)

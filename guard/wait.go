@@ -148,7 +148,7 @@ func (w *wait) learn(statuses []pgbarrier.Status, err error) {
 
 // end takes what the wait has ended with.
 func (w *wait) end(err error) {
-	if w.guard.config.Expired == Run && errors.Is(err, pgbarrier.ErrExpired) {
+	if w.guard.config.Expired == Run && errors.Is(err, pgbarrier.ErrExpired) && len(w.tokens) > 1 {
 		var of *pgbarrier.TokenError
 		if errors.As(err, &of) && slices.Contains(w.tokens, of.Token) {
 			// As if the message did not carry this one.
@@ -156,6 +156,8 @@ func (w *wait) end(err error) {
 			w.restart(slices.DeleteFunc(slices.Clone(w.tokens), func(t pgbarrier.Token) bool { return t == of.Token }))
 			return
 		}
+		w.lost, w.err = true, err // which one it was is not known, and the others may be pending
+		return
 	}
 	w.err = err
 	w.ended, w.lost = hasOutcome(err), !hasOutcome(err)
@@ -165,9 +167,7 @@ func (w *wait) end(err error) {
 func (w *wait) restart(tokens []pgbarrier.Token) {
 	begun := w.stop != nil
 	w.cease()
-	if w.tokens = tokens; len(tokens) == 0 {
-		w.ended, w.err = true, nil
-	} else if begun {
+	if w.tokens = tokens; begun {
 		w.begin()
 	}
 }

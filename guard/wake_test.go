@@ -41,6 +41,9 @@ func TestWhatWasGivenBackIsHastenedWhenItsTransactionsEnd(t *testing.T) {
 		g.Wake(ctx, later(t, time.Minute, b, c), hasten)
 		g.Wake(ctx, later(t, time.Second, c), hasten)
 		time.Sleep(10 * time.Second) // the last has come by itself
+		if n := w.Waiting(); n != 3 && waiter == guard.Waiter(w) {
+			t.Errorf("%d are waited for", n)
+		}
 		hastenedSoon(0)
 		w.Commit(a)
 		hastenedSoon(1)
@@ -63,6 +66,9 @@ func TestWhatWasGivenBackIsHastenedWhenItsTransactionsEnd(t *testing.T) {
 		cancel()
 		g.Wake(ctx, later(t, time.Minute, d), hasten)
 		synctest.Wait()
+		if n := w.Waiting(); n > 0 {
+			t.Errorf("%d waits were left", n)
+		}
 		w.Commit(d)
 		hastenedSoon(0)
 		if w.Waiting() > 0 {
