@@ -20,7 +20,7 @@ const module = "github.com/pgbarrier/pgbarrier"
 
 // Who may import whom: the core packages import the root and internal/, never each other.
 func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
-	core := map[string]bool{"": true, "notify": true, "listener": true}
+	core := map[string]bool{"": true, "notify": true, "listener": true, "guard": true, "guard/guardhttp": true, "guard/guardtest": true}
 	for file, imports := range importsOfAllFiles(t) {
 		dir := path.Dir(file)
 		if dir == "." {
@@ -37,12 +37,25 @@ func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
 			case strings.HasPrefix(ours, "integration_test/internal/") && strings.HasPrefix(dir+"/", "integration_test/"):
 			case strings.HasPrefix(ours+"/", "integration_test/"):
 				t.Errorf("%s imports integration_test", file)
-			case core[dir] && (ours == "" || ours == "internal/wire"):
+			case core[dir] && ours == "":
+			case ours == "guard" && (dir == "guard/guardhttp" || dir == "guard/guardtest"):
+			case test && strings.HasPrefix(dir+"/", "guard/") && strings.HasPrefix(ours+"/", "guard/"):
 			case core[dir] && test && ours == dir: // an external test of its own package
 			case core[dir] && strings.HasPrefix(ours, "internal/"):
 			case core[dir]:
-				t.Errorf("%s imports %s: notify and listener import the root, never each other, the root neither", file, imported)
+				t.Errorf("%s imports %s: notify, listener and guard import the root, never each other, the root none", file, imported)
 			}
+		}
+	}
+}
+
+// A program that imports testing has its flags.
+func TestOnlyGuardtestImportsTesting(t *testing.T) {
+	for file, imports := range importsOfAllFiles(t) {
+		dir, _, _ := strings.Cut(file, "/")
+		core := !strings.Contains(file, "/") || dir == "notify" || dir == "listener" || dir == "guard"
+		if core && !strings.HasSuffix(file, "_test.go") && path.Dir(file) != "guard/guardtest" && slices.Contains(imports, "testing") {
+			t.Errorf("%s imports testing", file)
 		}
 	}
 }
@@ -83,7 +96,7 @@ func TestTheCoreModuleRequiresOnlyPgxPgxlistenAndUUID(t *testing.T) {
 func TestTheCorePackagesImportOnlyTheStandardLibraryPgxPgxlistenAndUUID(t *testing.T) {
 	for file, imports := range importsOfAllFiles(t) {
 		dir, _, _ := strings.Cut(file, "/")
-		if strings.Contains(file, "/") && dir != "notify" && dir != "listener" && dir != "internal" {
+		if strings.Contains(file, "/") && dir != "notify" && dir != "listener" && dir != "internal" && dir != "guard" {
 			continue
 		}
 		for _, imported := range imports {

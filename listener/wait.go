@@ -39,6 +39,12 @@ func (l *Listener) SubscribeFunc(f func(err error), tokens ...pgbarrier.Token) *
 	return l.subscribe(f, tokens)
 }
 
+// WaitFunc begins a wait of which f is told the end, as by SubscribeFunc, unless stop is called before: what
+// package guard asks of a waiter for messages that it gave back.
+func (l *Listener) WaitFunc(f func(err error), tokens ...pgbarrier.Token) (stop func()) {
+	return l.SubscribeFunc(f, tokens...).Close
+}
+
 func (l *Listener) subscribe(call func(error), tokens []pgbarrier.Token) *Subscription {
 	if err := validate(tokens); err != nil {
 		if call != nil {
