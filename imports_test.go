@@ -37,7 +37,7 @@ func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
 			case strings.HasPrefix(ours, "integration_test/internal/") && strings.HasPrefix(dir+"/", "integration_test/"):
 			case strings.HasPrefix(ours+"/", "integration_test/"):
 				t.Errorf("%s imports integration_test", file)
-			case core[dir] && ours == "":
+			case core[dir] && (ours == "" || ours == "internal/wire"):
 			case core[dir] && test && ours == dir: // an external test of its own package
 			case core[dir] && strings.HasPrefix(ours, "internal/"):
 			case core[dir]:
@@ -47,8 +47,8 @@ func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
 	}
 }
 
-// A user's go.sum and scanner see pgx, uuid and what they need, nothing else.
-func TestTheCoreModuleRequiresOnlyPgxAndUUID(t *testing.T) {
+// A user's go.sum and scanner see pgx, pgxlisten, uuid and what they need, nothing else.
+func TestTheCoreModuleRequiresOnlyPgxPgxlistenAndUUID(t *testing.T) {
 	out, err := exec.Command("go", "mod", "edit", "-json").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestTheCoreModuleRequiresOnlyPgxAndUUID(t *testing.T) {
 		}
 	}
 	slices.Sort(direct)
-	if want := []string{"github.com/google/uuid", "github.com/jackc/pgx/v5"}; !slices.Equal(direct, want) {
+	if want := []string{"github.com/google/uuid", "github.com/jackc/pgx/v5", "github.com/jackc/pgxlisten"}; !slices.Equal(direct, want) {
 		t.Errorf("the core module requires %v, want %v", direct, want)
 	}
 	if mod.Module.Path != module || mod.Replace != nil || mod.Exclude != nil {
@@ -80,7 +80,7 @@ func TestTheCoreModuleRequiresOnlyPgxAndUUID(t *testing.T) {
 }
 
 // An import that go.mod lists as indirect would still be an import.
-func TestTheCorePackagesImportOnlyTheStandardLibraryPgxAndUUID(t *testing.T) {
+func TestTheCorePackagesImportOnlyTheStandardLibraryPgxPgxlistenAndUUID(t *testing.T) {
 	for file, imports := range importsOfAllFiles(t) {
 		dir, _, _ := strings.Cut(file, "/")
 		if strings.Contains(file, "/") && dir != "notify" && dir != "listener" && dir != "internal" {
@@ -89,7 +89,8 @@ func TestTheCorePackagesImportOnlyTheStandardLibraryPgxAndUUID(t *testing.T) {
 		for _, imported := range imports {
 			host, _, _ := strings.Cut(imported, "/")
 			if strings.Contains(host, ".") && !strings.HasPrefix(imported, module) &&
-				!strings.HasPrefix(imported, "github.com/jackc/pgx/v5") && imported != "github.com/google/uuid" {
+				!strings.HasPrefix(imported, "github.com/jackc/pgx/v5") && imported != "github.com/google/uuid" &&
+				(imported != "github.com/jackc/pgxlisten" || dir != "listener") {
 				t.Errorf("%s imports %s", file, imported)
 			}
 		}

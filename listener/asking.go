@@ -1,8 +1,6 @@
 package listener
 
 import (
-	"math"
-	"slices"
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -11,183 +9,157 @@ import (
 
 // What a waitSet tells the checker: what to ask for, and how soon.
 
-// toCheck returns the tokens that check number n has to ask for: the fresh ones, and all if there
-// are few (as cheap as finding out which have ended) or if notifications may have been missed. enough:
-// the others are watched, so that nobody needs to find out which have ended.
-func (s *waitSet) toCheck(n uint64, few int) (tokens []pgbarrier.Token, enough bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	enough = !s.checkAll && !s.seenEnded && s.fresh.size > 0 && time.Now().Before(s.watched)
-	all := s.checkAll || len(s.pending) <= few && !enough
-	s.checkAll, s.seenEnded = false, false
-	tokens = make([]pgbarrier.Token, 0, s.fresh.size)
-	for b := range s.fresh.all {
-		b.asked = n
-		tokens = append(tokens, b.token)
-		tx := s.running[b.token.XID]
-		if tx == nil {
-			tx = &transaction{xid: b.token.XID}
-			tx.place.element = tx
-			s.running[b.token.XID] = tx
-			s.ordered.push(&tx.place)
-		}
-		tx.barriers.push(&b.place)
-		if b.since.After(tx.newest) { // fresh yields the youngest first
-			tx.newest = b.since
-		}
-	}
-	if all {
-		for tx := range s.ordered.all {
-			tokens = tx.toAsk(n, tokens)
-		}
-	}
-	return tokens, enough
+// young is what has been waited for no longer than this.
+const young = 100 * time.Millisecond
+
+// A request is what one check asks for.
+type request struct {
+	tokens    []pgbarrier.Token // that are waited for
+	together  int               // so many of them, the first, belong into one statement
+	all       bool              // nothing else is pending
+	questions []*question
+	young     int // transactions that are waited for since a short time, up to busyYoung
 }
 
-// notRunning returns the tokens that check number n has not asked for and whose transactions the
-// snapshot does not show as running. It costs O(transactions + tokens returned).
-func (s *waitSet) notRunning(n uint64, snapshot wire.Snapshot) []pgbarrier.Token {
+// toCheck returns what check number n has to ask for: what is fresh, and all if no more than few are pending or
+// notifications may have been missed.
+func (s *waitSet) toCheck(n uint64, few int) request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := request{all: s.checkAll || len(s.pending) <= few}
+	s.checkAll = false
+	size := s.fresh.size
+	if r.all {
+		size = len(s.pending)
+	}
+	r.tokens = make([]pgbarrier.Token, 0, size)
+	for b := range s.fresh.all {
+		tx := s.transactions[b.token.XID]
+		if tx == nil {
+			tx = &transaction{xid: b.token.XID}
+			tx.node.element = tx
+			s.transactions[b.token.XID] = tx
+			s.ordered.push(&tx.node)
+		}
+		tx.barriers.push(&b.node)
+		tx.newest = later(tx.newest, b.since)
+		s.youngest = later(s.youngest, b.since)
+		r.tokens = tx.ask(b, n, r.tokens)
+	}
+	if r.all {
+		for tx := range s.ordered.all {
+			r.tokens = tx.askAll(n, r.tokens)
+		}
+	}
+	for i, t := range r.tokens {
+		if s.pending[t].several {
+			r.tokens[i], r.tokens[r.together] = r.tokens[r.together], t
+			r.together++
+		}
+	}
+	for q := range s.questions.all {
+		r.questions = append(r.questions, q)
+	}
+	now := time.Now()
+	for tx := range s.ordered.all {
+		if now.Sub(tx.newest) > young || r.young == busyYoung {
+			break
+		}
+		r.young++
+	}
+	return r
+}
+
+// ended returns the tokens that check number n has not asked for and whose transactions have ended by the
+// snapshot. It costs O(transactions + tokens returned). A transaction beyond the snapshot is running, or a
+// crash took it: one of its tokens tells for all of them.
+func (s *waitSet) ended(n uint64, snapshot wire.Snapshot) []pgbarrier.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var tokens []pgbarrier.Token
 	for tx := range s.ordered.all {
-		if !snapshot.Running(tx.xid) {
-			tokens = tx.toAsk(n, tokens)
+		switch {
+		case snapshot.Running(tx.xid):
+		case snapshot.Ended(tx.xid):
+			tokens = tx.askAll(n, tokens)
+		case tx.asked != n && tx.barriers.first != nil:
+			tokens = tx.ask(tx.barriers.first.element, n, tokens)
 		}
 	}
 	return tokens
 }
 
-// toAsk appends the tokens that check number n has not asked for, and will now.
-func (tx *transaction) toAsk(n uint64, tokens []pgbarrier.Token) []pgbarrier.Token {
+// askAll appends the tokens that check number n has not asked for.
+func (tx *transaction) askAll(n uint64, tokens []pgbarrier.Token) []pgbarrier.Token {
 	for b := range tx.barriers.all {
 		if b.asked != n {
-			b.asked = n
-			tokens = append(tokens, b.token)
+			tokens = tx.ask(b, n, tokens)
 		}
 	}
 	return tokens
 }
 
-// recheck makes the next check ask for everything, after something that a crash may have caused.
+func (tx *transaction) ask(b *barrier, n uint64, tokens []pgbarrier.Token) []pgbarrier.Token {
+	b.asked, tx.asked = n, n
+	return append(tokens, b.token)
+}
+
+// checked is called when a check has succeeded.
+func (s *waitSet) checked() {
+	s.mu.Lock()
+	s.left = len(s.transactions) > 0
+	s.mu.Unlock()
+}
+
+// recheck makes the next check ask for everything, after something that a crash may have caused, which
+// takes commits with it that were visible and not yet durable.
 func (s *waitSet) recheck() {
 	s.mu.Lock()
 	s.checkAll = true
-	s.doubt()
+	s.announced.forget()
 	s.mu.Unlock()
 	signal(s.wake)
 }
 
-// lostCheck is recheck for the check connection. What a check under way learns from the next connection, it
-// learns after the crash that this may have been.
-func (s *waitSet) lostCheck() {
-	s.recheck()
-	s.asking()
-}
-
-// doubt begins an epoch: the server may have crashed, and a commit that was visible but not yet durable is
-// gone then. What was found before is not remembered, nor put together with what is found from now on.
-// The caller holds mu.
-func (s *waitSet) doubt() {
-	s.epoch++
-	s.recent.forget()
-}
-
-// hearing tells whether there is a session that would end if the server crashed. Without one a crash may
-// pass unnoticed, between two statements through a pooler: commits are not remembered, and each statement of
-// a check is an epoch. Nor is anything watched.
-func (s *waitSet) hearing(heard bool) {
+// setListening is told whether there is a session that would end if the server crashed. Without one a
+// crash may pass unnoticed, and nothing is remembered.
+func (s *waitSet) setListening(yes bool) {
 	s.mu.Lock()
-	s.unheard = !heard
-	s.doubt()
+	s.listening = yes
+	s.announced.forget()
 	s.mu.Unlock()
-	signal(s.watch)
-}
-
-// asking is called before each statement of a check, and tells how many tokens it may ask for. Where each is
-// an epoch, a wait for many could not end by several.
-func (s *waitSet) asking() (most int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked.check = s.epoch
-	if s.unheard {
-		return math.MaxInt
-	}
-	return tokensPerStatement
-}
-
-// answered is called after each statement of a check, when its answers have been taken.
-func (s *waitSet) answered() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.unheard {
-		s.epoch++
-	}
-}
-
-// toWatch returns the tokens to watch if there are few, otherwise the transactions, and since when the
-// youngest is waited for. Nothing is returned if there is nothing to watch, or too many transactions.
-func (s *waitSet) toWatch(few, most int) (tokens []pgbarrier.Token, xids []uint64, youngest time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.unheard || len(s.running) == 0 || len(s.running) > most {
-		return nil, nil, time.Time{}
-	}
-	s.asked.watch = s.epoch
-	for tx := range s.ordered.all {
-		if tx.newest.After(youngest) {
-			youngest = tx.newest
-		}
-		if len(s.pending) > few {
-			xids = append(xids, tx.xid)
-			continue
-		}
-		for b := range tx.barriers.all {
-			tokens = append(tokens, b.token)
-		}
-	}
-	return tokens, xids, youngest
-}
-
-// watchedUntil tells until when the watch is at work. Zero: not any more.
-func (s *waitSet) watchedUntil(t time.Time) {
-	s.mu.Lock()
-	s.watched = t
-	s.mu.Unlock()
-	if t.IsZero() {
-		signal(s.wake)
-	}
-}
-
-// sawEnded makes a check due if the snapshot shows one of the transactions as ended, and tells whether.
-func (s *waitSet) sawEnded(xids []uint64, snapshot wire.Snapshot) bool {
-	if !slices.ContainsFunc(xids, snapshot.Ended) {
-		return false
-	}
-	s.mu.Lock()
-	s.seenEnded = true
-	s.mu.Unlock()
-	signal(s.wake)
-	return true
 }
 
 // A demand is what the time of the next check depends on.
 type demand struct {
-	pending  int
-	unasked  bool      // something must be asked for that the last check has not asked for
-	youngest time.Time // since when the youngest pending barrier is waited for
-	heardAt  time.Time
-	watched  time.Time // until then, announcements or not: a watch is at work
+	wanted   bool      // there is something to ask for
+	unasked  bool      // and the last check has not asked for it
+	left     bool      // the last check left something pending
+	youngest time.Time // since when the youngest is waited for that was asked for
+	heardAt  time.Time // last announcement
 }
 
 func (s *waitSet) demand() demand {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := demand{pending: len(s.pending), unasked: s.checkAll || s.seenEnded || s.fresh.size > 0, heardAt: s.heardAt, watched: s.watched}
-	for tx := range s.ordered.all {
-		if tx.newest.After(d.youngest) {
-			d.youngest = tx.newest
+	if s.stale {
+		s.stale, s.youngest = false, time.Time{}
+		for tx := range s.ordered.all {
+			s.youngest = later(s.youngest, tx.newest)
 		}
 	}
-	return d
+	return demand{
+		wanted:   len(s.pending) > 0 || s.questions.size > 0,
+		unasked:  s.checkAll || s.fresh.size > 0 || s.questions.size > 0,
+		left:     s.left,
+		youngest: s.youngest,
+		heardAt:  s.heardAt,
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

@@ -18,8 +18,9 @@ func FuzzHear(f *testing.F) {
 	f.Add("pgb1.01976a2b-3c4d-7e5f-8a6b-7c8d9e0f1a2b.778.00000001")
 	f.Fuzz(func(t *testing.T, payload string) {
 		s := newWaitSet(nil)
-		sub := s.subscribe([]pgbarrier.Token{waited})
-		other := s.subscribe([]pgbarrier.Token{waited, {ID: waited.ID, XID: waited.XID, Origin: 2}})
+		s.setListening(true)
+		sub := s.subscribe([]pgbarrier.Token{waited}, nil)
+		other := s.subscribe([]pgbarrier.Token{waited, {ID: waited.ID, XID: waited.XID, Origin: 2}}, nil)
 		err := s.hear(payload)
 		heard, parseErr := pgbarrier.ParseToken(payload)
 		if (err == nil) != (parseErr == nil) || err != nil && !errors.Is(err, pgbarrier.ErrInvalidToken) {
@@ -36,12 +37,12 @@ func FuzzHear(f *testing.F) {
 		}
 		// It is remembered for exactly the waits that its token answers.
 		if err == nil {
-			if again := s.subscribe([]pgbarrier.Token{heard}); !ended(again) || again.Err() != nil {
+			if again := s.subscribe([]pgbarrier.Token{heard}, nil); !ended(again) || again.Err() != nil {
 				t.Fatalf("%q is not remembered", payload)
 			}
 		}
-		if len(s.recent.outcomes) > 1 {
-			t.Fatalf("%q: %d outcomes", payload, len(s.recent.outcomes))
+		if len(s.announced.heard) > 1 {
+			t.Fatalf("%q: %d are remembered", payload, len(s.announced.heard))
 		}
 		sub.Close()
 		other.Close()
@@ -55,6 +56,7 @@ func FuzzHearMany(f *testing.F) {
 	f.Add([]byte{0, 0, 8, 8, 16, 1, 9, 17, 2})
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		s := newWaitSet(nil)
+		s.setListening(true)
 		var subs []*Subscription
 		announced := make(map[pgbarrier.Token]bool)
 		for i, step := range steps {
@@ -63,7 +65,7 @@ func FuzzHearMany(f *testing.F) {
 			tok.ID[15] = step >> 5
 			switch step % 6 {
 			case 0, 1:
-				sub := s.subscribe([]pgbarrier.Token{tok})
+				sub := s.subscribe([]pgbarrier.Token{tok}, nil)
 				if ended(sub) != announced[tok] {
 					t.Fatalf("step %d: ended %v, announced %v", i, ended(sub), announced[tok])
 				}

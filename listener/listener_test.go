@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgxlisten"
 
 	"github.com/pgbarrier/pgbarrier"
 )
@@ -128,22 +128,12 @@ func (h signalHandler) Handle(context.Context, slog.Record) error {
 func (h signalHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
 func (h signalHandler) WithGroup(string) slog.Handler      { return h }
 
-// The shapes of github.com/jackc/pgxlisten's interfaces.
-type (
-	handler interface {
-		HandleNotification(ctx context.Context, notification *pgconn.Notification, conn *pgx.Conn) error
-	}
-	backlogHandler interface {
-		HandleBacklog(ctx context.Context, channel string, conn *pgx.Conn) error
-	}
-)
-
 func TestAnApplicationsOwnReceiveLoopFeedsTheListener(t *testing.T) {
 	l, err := New(pool(t), Config{PollOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var h handler = l
+	var h pgxlisten.Handler = l
 	a, b := token(t, 7), token(t, 8)
 	sub := l.Subscribe(a)
 	if err := h.HandleNotification(t.Context(), &pgconn.Notification{Channel: "other", Payload: a.String()}, nil); err != nil || ended(sub) {
@@ -162,10 +152,10 @@ func TestAnApplicationsOwnReceiveLoopFeedsTheListener(t *testing.T) {
 	sub = l.Subscribe(b)
 	defer sub.Close()
 	l.waits.toCheck(1, 0)
-	if err := any(h).(backlogHandler).HandleBacklog(t.Context(), Channel, nil); err != nil {
+	if err := any(h).(pgxlisten.BacklogHandler).HandleBacklog(t.Context(), Channel, nil); err != nil {
 		t.Error(err)
 	}
-	if asked, _ := l.waits.toCheck(2, 0); len(asked) != 2 || ended(again) {
+	if asked := l.waits.toCheck(2, 0).tokens; len(asked) != 2 || ended(again) {
 		t.Errorf("asks for %d of 2 tokens, ended %v", len(asked), ended(again))
 	}
 	if stats := l.Stats(); stats.Announcements != 1 || stats.Malformed != 1 {

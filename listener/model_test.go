@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // A model stands in for the database where only the timing of our own loops is tested. What
@@ -20,14 +21,16 @@ import (
 type model struct {
 	mu       sync.Mutex
 	statuses map[pgbarrier.Token]pgbarrier.Status // absent: pending
-	down     error                                // judge and listen fail with it
+	down     error                                // ask, probe and connect fail with it
+	probeErr error                                // probe fails with it
+	holder   string                               // of the lock of NOTIFY
 	deaf     bool                                 // sessions hear nothing
 	asked    [][]pgbarrier.Token                  // of each statement
 	over     []uint64                             // transactions below 100 that have ended
-	watchErr error                                // watch fails with it
-	watches  int
-	pulses   int // notifications that are no announcements
+	probes   int
 	sessions []*modelSession
+	connects []time.Time // attempts
+	places   int         // if not 0, a session must be given back for checks to have room
 }
 
 func newModel() *model { return &model{statuses: make(map[pgbarrier.Token]pgbarrier.Status)} }
@@ -36,19 +39,21 @@ func (m *model) set(t pgbarrier.Token, s pgbarrier.Status) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.statuses[t] = s
+	if s == pgbarrier.Committed || s == pgbarrier.Aborted {
+		m.over = append(m.over, t.XID)
+	}
 }
 
-func (m *model) setDown(err error) {
+// change changes the model's fields.
+func (m *model) change(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.down = err
+	f()
 }
 
-func (m *model) setDeaf(deaf bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.deaf = deaf
-}
+func (m *model) setDown(err error) { m.change(func() { m.down = err }) }
+
+func (m *model) setDeaf(deaf bool) { m.change(func() { m.deaf = deaf }) }
 
 func (m *model) statements() int {
 	m.mu.Lock()
@@ -56,64 +61,35 @@ func (m *model) statements() int {
 	return len(m.asked)
 }
 
-func (m *model) judge(_ context.Context, tokens []pgbarrier.Token) (pgbarrier.Judgement, error) {
-	m.mu.Lock()
-	m.asked = append(m.asked, tokens)
-	m.mu.Unlock()
-	return m.answer(tokens)
-}
-
-func (m *model) answer(tokens []pgbarrier.Token) (pgbarrier.Judgement, error) {
+func (m *model) ask(_ context.Context, tokens []pgbarrier.Token) (wire.Answer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked = append(m.asked, slices.Clone(tokens))
 	if m.down != nil {
-		return pgbarrier.Judgement{}, m.down
+		return wire.Answer{}, m.down
 	}
-	j := pgbarrier.Judgement{Snapshot: below100(m.over)}
+	if m.places > 0 && len(m.sessions) >= m.places {
+		return wire.Answer{}, errNoRoom
+	}
+	a := wire.Answer{Origin: 1, Snapshot: below100(m.over)}
 	for _, t := range tokens {
-		j.Statuses = append(j.Statuses, m.statuses[t])
+		a.Outcomes = append(a.Outcomes, wire.Outcome(m.statuses[t]))
 	}
-	return j, nil
-}
-
-// watch looks every pause, as pgbarrier.watch does.
-func (m *model) watch(ctx context.Context, tokens []pgbarrier.Token, xids []uint64, patience, pause time.Duration) (pgbarrier.Judgement, error) {
-	for begun := time.Now(); ; sleep(ctx, pause) {
-		m.mu.Lock()
-		m.watches++
-		err := m.watchErr
-		m.mu.Unlock()
-		if err != nil {
-			return pgbarrier.Judgement{}, err
-		}
-		j, err := m.answer(tokens)
-		if err != nil || slices.ContainsFunc(j.Statuses, func(s pgbarrier.Status) bool { return s != pgbarrier.Pending }) ||
-			slices.ContainsFunc(xids, j.Snapshot.Ended) || time.Since(begun) >= patience || ctx.Err() != nil {
-			return j, err
-		}
-	}
-}
-
-func (m *model) looks() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.watches
-}
-
-func (m *model) end(xid uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.over = append(m.over, xid)
+	return a, nil
 }
 
 // below100 is a snapshot that shows the transactions below 100 as running, except those that are over.
-func below100(over []uint64) pgbarrier.Snapshot {
+func below100(over []uint64) wire.Snapshot {
 	running := slices.DeleteFunc(upTo(100), func(xid uint64) bool { return slices.Contains(over, xid) })
-	snapshot, err := pgbarrier.ParseSnapshot("1:100:" + join(running))
+	return snapshot("1:100:" + join(running))
+}
+
+func snapshot(text string) wire.Snapshot {
+	s, err := wire.ParseSnapshot(text)
 	if err != nil {
 		panic(err)
 	}
-	return snapshot
+	return s
 }
 
 func join(xids []uint64) string {
@@ -128,32 +104,61 @@ func join(xids []uint64) string {
 }
 
 // notify sends to every session that listens, as PostgreSQL does.
-func (m *model) notify(_ context.Context, channel, payload string) error {
+func (m *model) notify(channel, payload string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.down != nil {
-		return m.down
-	}
-	if channel != Channel {
-		m.pulses++
-	}
 	for _, s := range m.sessions {
 		if !m.deaf {
 			s.queue <- [2]string{channel, payload}
 		}
 	}
-	return nil
 }
 
-func (m *model) listen(_ context.Context, channels ...string) (session, error) {
+func (m *model) probe(ctx context.Context, payload string) error {
+	m.mu.Lock()
+	err := m.down
+	if m.probeErr != nil {
+		err = m.probeErr
+	}
+	m.probes++
+	m.mu.Unlock()
+	if errors.Is(err, errNotSent) {
+		<-ctx.Done()
+	}
+	if err == nil {
+		m.notify(probeChannel, payload)
+	}
+	return err
+}
+
+func (m *model) notifyHolder(context.Context) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.down != nil {
-		return nil, m.down
+	return m.holder, m.down
+}
+
+// listen is the loop of pgxlisten.
+func (m *model) listen(ctx context.Context, r *receiver) {
+	for ctx.Err() == nil {
+		r.await(ctx)
+		s := &modelSession{queue: make(chan [2]string, 1000), broken: make(chan error, 1)}
+		m.mu.Lock()
+		m.connects = append(m.connects, time.Now())
+		err := m.down
+		if err == nil {
+			m.sessions = append(m.sessions, s)
+		}
+		m.mu.Unlock()
+		if err == nil {
+			r.connect(func() { s.fail(errEnded) })
+			r.listens()
+			err = s.receive(ctx, r)
+			m.change(func() {
+				m.sessions = slices.DeleteFunc(m.sessions, func(other *modelSession) bool { return other == s })
+			})
+		}
+		r.lose(ctx, err)
 	}
-	s := &modelSession{model: m, channels: channels, queue: make(chan [2]string, 1000), broken: make(chan struct{})}
-	m.sessions = append(m.sessions, s)
-	return s, nil
 }
 
 // breakSessions closes the connections as the server would.
@@ -161,48 +166,45 @@ func (m *model) breakSessions() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.sessions {
-		close(s.broken)
+		s.fail(errBroken)
 	}
 	m.sessions = nil
 }
 
 type modelSession struct {
-	model    *model
-	channels []string
-	queue    chan [2]string
-	broken   chan struct{}
+	queue  chan [2]string
+	broken chan error
 }
 
-var errBroken = errors.New("connection reset")
+var (
+	errBroken = errors.New("connection reset")
+	errEnded  = errors.New("i/o timeout")
+)
 
-func (s *modelSession) next(ctx context.Context) (string, string, error) {
+func (s *modelSession) fail(err error) {
 	select {
-	case n := <-s.queue:
-		return n[0], n[1], nil
-	case <-s.broken:
-		return "", "", errBroken
-	case <-ctx.Done():
-		return "", "", ctx.Err()
+	case s.broken <- err:
+	default:
 	}
 }
 
-func (s *modelSession) ping(context.Context) error { return nil }
-
-func (s *modelSession) close() {
-	s.model.mu.Lock()
-	defer s.model.mu.Unlock()
-	for i, other := range s.model.sessions {
-		if other == s {
-			s.model.sessions = append(s.model.sessions[:i], s.model.sessions[i+1:]...)
-			return
+func (s *modelSession) receive(ctx context.Context, r *receiver) error {
+	for {
+		select {
+		case n := <-s.queue:
+			r.hear(n[0], n[1])
+		case err := <-s.broken:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
 
 var discard = slog.New(slog.DiscardHandler)
 
-// start runs a checker and, unless pollOnly, a receiver and a watcher on the model until the test ends. In a
-// synctest bubble that also proves that both return and leave no goroutine.
+// start runs a checker and, unless pollOnly, a receiver on the model until the test ends. In a synctest
+// bubble that also proves that both return and leave no goroutine.
 func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 	t.Helper()
 	config, _, err := config.complete()
@@ -217,16 +219,16 @@ func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 		tasks.Wait()
 		waits.close(pgbarrier.ErrClosed)
 	})
-	c := &checker{waits: waits, judge: m.judge, pace: pace{config.MinDelay, config.MaxDelay}, rest: untilReady,
+	c := &checker{waits: waits, ask: m.ask, makeRoom: func() {}, few: 64, cut: 50, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
 		status: status, log: discard, trace: config.Trace.Checked}
-	tasks.Go(func() { c.run(ctx) })
 	if !config.PollOnly {
-		r := &receiver{waits: waits, listen: m.listen, notify: m.notify, heartbeat: config.Heartbeat,
-			pause: around, rest: untilReady, ready: func() {}, status: status, log: discard, trace: config.Trace}
-		w := &watcher{waits: waits, watch: m.watch, pace: c.pace, rest: untilReady, log: discard}
-		tasks.Go(func() { r.run(ctx) })
-		tasks.Go(func() { w.run(ctx) })
+		r := newReceiver(waits, config, status)
+		r.probe, r.holder, r.ready = m.probe, m.notifyHolder, func() {}
+		c.makeRoom = r.giveBack
+		tasks.Go(func() { m.listen(ctx, r) })
+		tasks.Go(func() { r.watch(ctx) })
 	}
+	tasks.Go(func() { c.run(ctx) })
 	return waits, status
 }
 
@@ -238,6 +240,18 @@ func token(t testing.TB, xid uint64) pgbarrier.Token {
 		t.Fatal(err)
 	}
 	return pgbarrier.Token{ID: id, XID: xid, Origin: 1}
+}
+
+// hear lets the waits hear an announcement.
+func hear(s *waitSet, t pgbarrier.Token) { _ = s.hear(t.String()) }
+
+// found is what one statement has found.
+func found(statuses ...pgbarrier.Status) wire.Answer {
+	a := wire.Answer{Origin: 1, Snapshot: snapshot("1000:1000:")}
+	for _, s := range statuses {
+		a.Outcomes = append(a.Outcomes, wire.Outcome(s))
+	}
+	return a
 }
 
 func ended(sub *Subscription) bool {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // What becomes of the waits of a waitSet when an outcome is learned.
@@ -19,124 +20,108 @@ func (s *waitSet) hear(payload string) error {
 		s.mu.Unlock()
 		return err
 	}
-	s.announce(t)
-	return nil
-}
 
-// announce ends the waits for a token whose commit was heard of, and remembers it for waits to come.
-func (s *waitSet) announce(t pgbarrier.Token) {
+	var n news
 	s.mu.Lock()
 	s.counts.announcements++
 	s.heardAt = time.Now()
-	reports := s.resolve(t, nil, ByAnnouncement, nil)
+	if s.listening { // breakage: memory only while a session would notice a crash
+		s.announced.remember(t, s.heardAt)
+	}
+	s.resolve(t, nil, ByAnnouncement, 0, &n) // breakage: announcement ends only its own token
 	riders := len(s.pending) > 0
 	s.mu.Unlock()
 
-	s.report(reports)
+	s.tell(n)
 	if riders {
 		signal(s.wake)
 	}
+	return nil
 }
 
-// judged ends the waits whose outcome a check or a watch has found, and returns how many tokens that were.
-// What a watch has found is dropped if it is in doubt: a check that has been asked for knows better, and may
-// have told other waits already.
-func (s *waitSet) judged(tokens []pgbarrier.Token, statuses []pgbarrier.Status, by How) int {
-	var reports []Resolved
-	found := 0
+// apply ends the waits whose outcome one statement has found. It returns how many tokens have one, and
+// of how many transactions nothing is waited for any more.
+func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved, transactions int) {
+	var n news
 	s.mu.Lock()
-	if by == ByWatch && s.asked.watch != s.epoch {
-		s.mu.Unlock()
-		return 0
+	s.statements++
+	s.origin, s.answered = answer.Origin, true
+	before := len(s.transactions)
+	for i, outcome := range answer.Outcomes {
+		if outcome == wire.Pending {
+			continue
+		}
+		resolved++
+		s.resolve(tokens[i], pgbarrier.Status(outcome).Err(tokens[i]), ByCheck, s.statements, &n)
 	}
-	for i, status := range statuses {
-		if status != pgbarrier.Pending {
-			found++
-			reports = s.resolve(tokens[i], status.Err(tokens[i]), by, reports)
+	transactions = before - len(s.transactions)
+	for i, outcome := range answer.Outcomes {
+		// Aborted though it was not handed out yet: a crash took it, and the others of its transaction.
+		if outcome == wire.Aborted && tokens[i].XID >= answer.Snapshot.Xmax && s.transactions[tokens[i].XID] != nil {
+			s.checkAll = true
+			s.announced.forget()
 		}
 	}
-	running := len(s.running) > 0
 	s.mu.Unlock()
-	s.report(reports)
-	if running {
-		signal(s.watch)
-	}
-	return found
+
+	s.tell(n)
+	return resolved, transactions
 }
 
-// resolve gives a token its outcome. The caller holds mu, and reports after releasing it.
-func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, reports []Resolved) []Resolved {
-	epoch := s.epoch
-	if by == ByCheck {
-		epoch = s.asked.check
-	}
-	if outcome != nil || !s.unheard && epoch == s.epoch {
-		s.recent.remember(t, outcome, time.Now())
-	}
-	if by == ByAnnouncement {
-		epoch = 0 // it may have been sent before a crash, and read after it
-	}
+// resolve gives a token its outcome, found by that statement (0: by none). The caller holds mu, and tells
+// n after releasing it.
+func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, statement uint64, n *news) {
 	b := s.pending[t]
 	if b == nil {
-		return reports
+		return
 	}
 	s.remove(b)
-	for b.waits.first != nil {
-		place := b.waits.first
-		place.leave()
-		s.settle(place.element, outcome, epoch)
+	for b.waits.first != nil { // breakage: outcome ends all waits for it
+		e := b.waits.first
+		e.leave()
+		s.settle(e.element, outcome, statement, n)
 	}
-	switch by {
-	case ByCheck:
+	if by == ByCheck {
 		s.counts.byCheck++
-	case ByWatch:
-		s.counts.byWatch++
-	default:
+	} else {
 		s.counts.byAnnouncement++
 	}
-	if s.resolved != nil {
-		reports = append(reports, Resolved{Token: t, Err: outcome, By: by, Waited: time.Since(b.since)})
-	}
-	return reports
+	n.resolve(s, Resolved{Token: t, Err: outcome, By: by, Waited: time.Since(b.since)})
 }
 
-func (s *waitSet) report(reports []Resolved) {
-	for _, r := range reports {
-		s.resolved(r)
-	}
-}
-
-// settle takes one token's outcome into account, which was found in the epoch, or in none (0). A wait
-// for several ends committed if all were found in the same one. The caller holds mu.
-func (s *waitSet) settle(sub *Subscription, outcome error, epoch uint64) {
+// settle takes one token's outcome into account. A wait for several ends committed only if one statement
+// found all of them so: by several, with a crash between, commits could count that were never there at
+// once. The caller holds mu.
+func (s *waitSet) settle(sub *Subscription, outcome error, statement uint64, n *news) {
 	switch {
 	case sub.ended():
 		return
-	case outcome != nil || len(sub.seats) == 1:
-		s.end(sub, outcome)
+	case outcome != nil || len(sub.entries) == 1:
+		s.end(sub, outcome, n)
 		return
-	case sub.missing == len(sub.seats):
-		sub.epoch = epoch
-	case sub.epoch != epoch:
-		sub.epoch = 0
+	case sub.missing == len(sub.entries):
+		sub.foundBy = statement
+	case sub.foundBy != statement: // breakage: several by one statement
+		sub.foundBy = 0
 	}
 	if sub.missing--; sub.missing > 0 {
 		return
 	}
-	if sub.epoch == 0 {
+	if sub.foundBy == 0 {
 		s.confirm(sub)
 		return
 	}
-	s.end(sub, nil)
+	s.end(sub, nil, n)
 }
 
-// confirm asks for all tokens of a wait anew, which a check answers by one snapshot, or several with no
-// doubt between. The caller holds mu.
+// confirm makes the next check ask for all tokens of a wait again, in one statement. The caller holds mu.
 func (s *waitSet) confirm(sub *Subscription) {
 	now := time.Now()
-	sub.missing = len(sub.seats)
-	for i := range sub.seats {
-		s.join(&sub.seats[i], sub.seats[i].barrier.token, now)
+	sub.missing = len(sub.entries)
+	for i := range sub.entries {
+		e := &sub.entries[i]
+		s.join(e, e.barrier.token, now)
+		s.fresh.push(&e.barrier.node) // also one that others have asked for meanwhile
 	}
 	signal(s.wake)
 }

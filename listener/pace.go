@@ -2,44 +2,53 @@ package listener
 
 import "time"
 
+const (
+	// ageShare: what has been pending for an age is asked for again after this share of it, so that a
+	// wait which only a check can end (an abort, a commit that nobody announced) is late by as much of its
+	// length at most, and costs a number of checks that grows with the logarithm of its length.
+	ageShare = 32
+	// riderShare is the same for the time since an announcement: a rider may become visible just after it.
+	riderShare = 4
+	// sessionsPerMilli: with every so many sessions on the server the least pause grows by a millisecond,
+	// so that all listeners together cost a bounded share of the server.
+	sessionsPerMilli = 16
+)
+
 // pace decides when the next check is due. It is a pure function of what is pending and of how
 // the last check went.
 type pace struct {
 	minDelay, maxDelay time.Duration
 }
 
-// ageShare: what has been pending for an age is asked for again after a quarter of it, so that a
-// wait which only a check can end (an abort, a commit that nobody announced) is late by a quarter of
-// its length at most, and costs a number of checks that grows with the logarithm of its length.
-const ageShare = 4
+// A past is what pace needs to know of the checks so far.
+type past struct {
+	started, ended time.Time // of the last check; zero before the first
+	failures       int       // checks that failed in a row
+	sessions       int       // on the server; 0: not known
+}
 
-// watchedDelay is the least pause between two checks for the same while a watch is at work.
-const watchedDelay = 5 * time.Millisecond
-
-// due returns when the next check may start, and the zero time if none is needed. started and ended are
-// the times of the last check, zero before the first; failures counts the checks that failed in a row.
-func (p pace) due(d demand, started, ended time.Time, failures int) time.Time {
-	watched := d.watched.After(ended)
+// due returns when the next check may start, and the zero time if none is needed.
+func (p pace) due(d demand, last past) time.Time {
+	least := p.least(last.sessions)
 	switch {
-	case d.pending == 0:
+	case !d.wanted:
 		return time.Time{}
-	case failures > 0:
+	case last.failures > 0:
 		// Not sooner for anything: the database is out, and hammering it would not bring it back.
-		return ended.Add(p.afterFailures(failures))
-	case d.unasked, !watched && d.heardAt.After(started):
-		// At once, but leave the database a pause between two checks.
-		return ended.Add(p.minDelay)
-	case watched:
-		// The watch sees what has been announced, and sees ends sooner. Only what it has not begun to
-		// watch yet needs this.
-		return ended.Add(min(max(ended.Sub(d.youngest)/ageShare, watchedDelay, p.minDelay), p.maxDelay))
+		return last.ended.Add(p.afterFailures(last.failures))
+	case d.unasked && !d.left:
+		return last.ended // at once: a worker that takes one message at a time would wait for nothing
+	case d.unasked, d.heardAt.After(last.started):
+		return last.ended.Add(least)
 	default:
-		calm := d.youngest
-		if d.heardAt.After(calm) {
-			calm = d.heardAt
-		}
-		return ended.Add(min(max(ended.Sub(calm)/ageShare, p.minDelay), p.maxDelay))
+		delay := min(last.ended.Sub(d.youngest)/ageShare, last.ended.Sub(d.heardAt)/riderShare)
+		return last.ended.Add(min(max(delay, least), p.maxDelay))
 	}
+}
+
+// least is the least pause between two checks while something is pending.
+func (p pace) least(sessions int) time.Duration {
+	return min(max(p.minDelay, time.Duration(sessions)*time.Millisecond/sessionsPerMilli), p.maxDelay)
 }
 
 // afterFailures is the pause after so many failures in a row.

@@ -13,6 +13,9 @@ import (
 // Channel is the notification channel of all announcements. Payloads are tokens.
 const Channel = "pgbarrier"
 
+// probeChannel is that of all probes. Payloads are random.
+const probeChannel = "pgbarrier_probe"
+
 const (
 	// A session that lasted so long resets the reconnect delay.
 	healthySpell = 30 * time.Second
@@ -20,148 +23,106 @@ const (
 	maxReconnect = 10 * time.Second
 )
 
-var (
-	// errDeaf: LISTEN was accepted, the connection works, and nothing is heard.
-	errDeaf = errors.New("the LISTEN connection does not hear what is sent to it: it may go through a pooler " +
-		"in transaction mode or to another database; set Config.ListenConnString to a direct connection")
-	// errSilent: a session that did hear hears nothing any more.
-	errSilent = errors.New("the LISTEN connection went silent")
-	// errUnproved: nothing could be sent to a session, which says nothing about it.
-	errUnproved = errors.New("cannot send a notification to the LISTEN connection")
-)
-
-// A session is a connection that listens. next returns the next notification; when ctx ends first
-// the session stays usable.
-type session interface {
-	next(ctx context.Context) (channel, payload string, err error)
-	ping(ctx context.Context) error
-	close()
-}
-
-// A receiver keeps one session and hands what it hears to the waits.
+// A receiver keeps one session and hands what it hears to the waits. A loop, see listen, owns the
+// connection and calls await, connect, listens, hear and lose, in this order and from one goroutine.
+// Another goroutine, watch, probes the session, and ends it when it does not hear.
 type receiver struct {
 	waits *waitSet
-	// listen connects and listens on both channels. notify sends on another connection, because a
-	// pooler would route it to a session that did hear it by chance.
-	listen func(ctx context.Context, channels ...string) (session, error)
-	notify func(ctx context.Context, channel, payload string) error
-	// A session that has heard nothing for the length of a heartbeat has half of that to hear a pulse.
+	// probe sends a probe on a connection of its own, and holder names who holds up all notifications.
+	probe  func(ctx context.Context, payload string) error
+	holder func(ctx context.Context) (string, error)
+	// A session that has heard nothing for the length of a heartbeat has half of that to hear a probe.
 	heartbeat time.Duration
-	// pause makes a reconnect delay random. A simulation replays it.
-	pause  func(mean time.Duration) time.Duration
-	rest   rest
-	ready  func() // called when a session was first heard
-	once   sync.Once
-	status *status
-	log    *slog.Logger
-	trace  Trace
+	random    func(n time.Duration) time.Duration // in [0, n)
+	pause     pause
+	ready     func() // called when a session was first heard
+	once      sync.Once
+	status    *status
+	log       *slog.Logger
+	trace     Trace
+
+	changed chan struct{} // there may be something to do for watch. Capacity 1.
+
+	mu        sync.Mutex // guards all below, and the session
+	session   *session   // nil: none
+	delay     time.Duration
+	notBefore time.Time // when the next session may connect
 }
 
-// run keeps a session until ctx ends.
-func (r *receiver) run(ctx context.Context) {
-	delay := minReconnect
+func newReceiver(waits *waitSet, config Config, status *status) *receiver {
+	return &receiver{
+		waits:     waits,
+		heartbeat: config.Heartbeat,
+		random:    random,
+		pause:     untilReady,
+		status:    status,
+		log:       config.Logger,
+		trace:     config.Trace,
+		changed:   make(chan struct{}, 1),
+		delay:     minReconnect,
+	}
+}
+
+// await returns when a session may be opened, or ctx ends.
+func (r *receiver) await(ctx context.Context) {
 	for ctx.Err() == nil {
-		connected, err := r.session(ctx)
-		if ctx.Err() != nil {
+		r.mu.Lock()
+		until := r.notBefore
+		r.mu.Unlock()
+		if !time.Now().Before(until) {
 			return
 		}
-		// The server may have crashed, and a session that was lost before it was proved may have heard
-		// something too.
-		r.waits.hearing(false)
-		if !connected.IsZero() {
-			r.waits.recheck()
-			if time.Since(connected) >= healthySpell {
-				delay = minReconnect
-			}
-		}
-		pause := r.pause(delay)
-		r.lost(err, !connected.IsZero(), pause)
-		r.rest.sleep(ctx, pause)
-		delay = min(2*delay, maxReconnect)
+		r.pause(ctx, until, nil)
 	}
 }
 
-// session connects, proves that it hears, and receives until something fails. It returns since when
-// it heard, or zero.
-func (r *receiver) session(ctx context.Context) (connected time.Time, err error) {
-	pulse := fmt.Sprintf("pgbarrier_pulse_%016x", rand.Uint64())
-	s, err := r.listen(ctx, Channel, pulse)
-	if err != nil {
-		return connected, err
+// connect: a connection is there, and end makes the loop give it up.
+func (r *receiver) connect(end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	r.session = &session{end: end, connected: now}
+	if now.Before(r.notBefore) { // room was needed meanwhile
+		r.session.reason = errGivenBack
+		end()
 	}
-	defer s.close()
-	if err := r.prove(ctx, s, pulse); err != nil {
-		return connected, err
-	}
-	connected = time.Now()
-	r.found()
-	for {
-		// Announcements prove as well that the session hears: a busy one needs no pulse.
-		heard, err := r.receive(ctx, s, r.heartbeat, "", "")
-		if err != nil {
-			return connected, err
-		}
-		if heard {
-			continue
-		}
-		switch err := r.prove(ctx, s, pulse); {
-		case errors.Is(err, errUnproved) && r.alive(ctx, s):
-			// Kept: giving it up would gain nothing, as another could not be proved either.
-		case errors.Is(err, errDeaf):
-			return connected, errSilent
-		case err != nil:
-			return connected, err
-		}
-	}
+	signal(r.changed)
 }
 
-// prove sends a pulse to the session and waits until it is heard.
-func (r *receiver) prove(ctx context.Context, s session, pulse string) error {
-	timeout := r.heartbeat / 2
-	sending, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	payload := fmt.Sprintf("%016x", rand.Uint64())
-	if err := r.notify(sending, pulse, payload); err != nil {
-		return fmt.Errorf("%w: %w", errUnproved, err)
-	}
-	heard, err := r.receive(ctx, s, timeout, pulse, payload)
-	if err == nil && !heard {
-		err = errDeaf
-	}
-	return err
+// listens: LISTEN has committed on all channels. What commits from now on is heard.
+func (r *receiver) listens() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.session
+	s.listens = time.Now()
+	s.nextProbe = s.listens
+	s.draw(r.heartbeat, r.random)
+	signal(r.changed)
 }
 
-// alive tells whether the session's connection answers, whatever it hears.
-func (r *receiver) alive(ctx context.Context, s session) bool {
-	ctx, cancel := context.WithTimeout(ctx, r.heartbeat/2)
-	defer cancel()
-	return s.ping(ctx) == nil
-}
-
-// receive receives for the duration d, or until a pulse comes if one is named. It returns whether
-// the pulse came, or without one whether anything came.
-func (r *receiver) receive(ctx context.Context, s session, d time.Duration, pulse, want string) (heard bool, err error) {
-	until, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	for {
-		channel, payload, err := s.next(until)
-		switch {
-		case err != nil && until.Err() != nil && ctx.Err() == nil:
-			return heard, nil
-		case err != nil:
-			return false, err
-		case channel == Channel:
-			_ = r.waits.hear(payload) // counted there
-			heard = pulse == ""
-		case channel == pulse && payload == want:
-			return true, nil
-		}
+// hear takes a notification. It reports whether the session is proved to hear by it for the first time.
+func (r *receiver) hear(channel, payload string) (proved bool) {
+	r.mu.Lock()
+	s := r.session
+	proved = s.hears(channel == probeChannel, payload, time.Now())
+	if channel == probeChannel {
+		s.draw(r.heartbeat, r.random)
 	}
+	r.mu.Unlock()
+
+	if proved {
+		r.found()
+	}
+	if channel == Channel {
+		_ = r.waits.hear(payload) // counted there
+	}
+	return proved
 }
 
+// found: the session hears, and would end if the server crashed.
 func (r *receiver) found() {
 	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
-	r.waits.hearing(true)
+	r.waits.setListening(true)
 	r.waits.recheck()
 	r.status.connected()
 	r.once.Do(r.ready)
@@ -171,17 +132,135 @@ func (r *receiver) found() {
 	}
 }
 
-func (r *receiver) lost(err error, wasConnected bool, pause time.Duration) {
+// lose: the session, or the attempt to open one, has failed. The connection is closed.
+func (r *receiver) lose(ctx context.Context, err error) {
+	r.mu.Lock()
+	s := r.session
+	r.session = nil
+	if s == nil {
+		s = new(session)
+	}
+	if s.reason != nil {
+		err = s.reason
+	}
+	proved := !s.proved.IsZero()
+	if proved && time.Since(s.proved) >= healthySpell {
+		r.delay = minReconnect
+	}
+	pause := jitter(r.delay, r.random)
+	r.delay = min(2*r.delay, maxReconnect)
+	r.notBefore = later(r.notBefore, time.Now().Add(pause))
+	r.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+
+	// The server may have crashed, and a session that was lost before it was proved may have heard
+	// something too.
+	r.waits.setListening(false)
+	if proved {
+		r.waits.recheck()
+	}
 	level := slog.LevelWarn
 	if errors.Is(err, errDeaf) {
 		level = slog.LevelError
 	}
 	r.status.disconnected(err)
 	r.log.Log(context.Background(), level, "pgbarrier: not listening, waits end by checks", "error", err, "retry_in", pause)
-	if wasConnected && r.trace.Disconnected != nil {
+	if proved && r.trace.Disconnected != nil {
 		r.trace.Disconnected(err)
 	}
 }
 
-// around returns a random pause: processes that lost the same server do not return to it at once.
-func around(mean time.Duration) time.Duration { return mean/2 + rand.N(mean) }
+// giveBack ends the session, and opens none for a while: the check connection needs its place, without
+// which no wait might end.
+func (r *receiver) giveBack() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notBefore = later(r.notBefore, time.Now().Add(jitter(maxReconnect, r.random)))
+	if s := r.session; s != nil {
+		r.replace(s, errGivenBack)
+	}
+}
+
+// replace ends the session because of reason. The caller holds mu.
+func (r *receiver) replace(s *session, reason error) {
+	if s.reason == nil {
+		s.reason = reason
+		s.end()
+	}
+}
+
+// watch does what has to be done about the session, until ctx ends.
+func (r *receiver) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		r.mu.Lock()
+		s := r.session
+		do, at, reason := stepNone, time.Time{}, error(nil)
+		if s != nil {
+			do, at, reason = s.next(r.heartbeat)
+		}
+		due := do != stepNone && !time.Now().Before(at)
+		if due && do == stepReplace {
+			r.replace(s, reason)
+		}
+		r.mu.Unlock()
+
+		switch {
+		case !due:
+			r.pause(ctx, at, r.changed)
+		case do == stepProbe:
+			r.sendProbe(ctx, s)
+		}
+	}
+}
+
+// sendProbe sends a probe for the session. What became of the session meanwhile is for watch to see.
+func (r *receiver) sendProbe(ctx context.Context, s *session) {
+	payload := fmt.Sprintf("%016x", rand.Uint64())
+	r.mu.Lock()
+	begun := time.Now()
+	s.payload = payload
+	r.mu.Unlock()
+
+	limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
+	err := r.probe(limited, payload)
+	cancel()
+	kept := err == nil || r.excused(ctx, err)
+	if ctx.Err() != nil {
+		return
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !s.heardAt.Before(begun): // that, or something else
+	case err == nil:
+		s.probedAt = begun
+	case kept:
+		s.nextProbe = time.Now().Add(r.heartbeat / 2)
+	default:
+		r.replace(s, fmt.Errorf("%w: %w", errNoProbe, err))
+	}
+}
+
+// excused reports whether that a probe could not be sent says nothing about the session, and to replace it
+// would not help: there is no room for the connection that sends it, or the lock of NOTIFY is held.
+func (r *receiver) excused(ctx context.Context, err error) bool {
+	if errors.Is(err, errNoRoom) {
+		r.log.Warn("pgbarrier: no room to probe the LISTEN connection, it is kept", "error", err)
+		return true
+	}
+	if !errors.Is(err, errNotSent) {
+		return false
+	}
+	limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
+	defer cancel()
+	holder, asked := r.holder(limited)
+	if asked != nil || holder == "" {
+		return false
+	}
+	r.log.Warn("pgbarrier: notifications are held up: a COMMIT holds the lock that NOTIFY takes, waits end by checks",
+		"lock", "object 0 of class pg_database, database 0", "holder", holder)
+	return true
+}

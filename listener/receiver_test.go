@@ -10,25 +10,20 @@ import (
 	"github.com/pgbarrier/pgbarrier"
 )
 
-func announce(t *testing.T, m *model, tok pgbarrier.Token) {
-	t.Helper()
-	if err := m.notify(t.Context(), Channel, tok.String()); err != nil {
-		t.Fatal(err)
-	}
-}
+func announce(m *model, tok pgbarrier.Token) { m.notify(Channel, tok.String()) }
 
 func TestAnAnnouncementEndsAWaitWithoutACheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		waits, status := start(t, m, Config{})
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a})
+		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
 		synctest.Wait()
 		if !status.up {
 			t.Fatal("not connected")
 		}
 		before := m.statements()
-		announce(t, m, a)
+		announce(m, a)
 		<-sub.Done()
 		if sub.Err() != nil || m.statements() != before {
 			t.Errorf("%v after %d checks", sub.Err(), m.statements()-before)
@@ -41,7 +36,7 @@ func TestWhatWasMissedWhileReconnectingIsFoundAtTheReconnect(t *testing.T) {
 		m := newModel()
 		waits, status := start(t, m, Config{})
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a})
+		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
 		time.Sleep(time.Hour) // checks have become rare
 		m.breakSessions()
 		m.set(a, pgbarrier.Committed) // announced to nobody
@@ -92,7 +87,7 @@ func TestAListenThatNeverHearsIsReported(t *testing.T) {
 		waits, status := start(t, m, Config{})
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
-		sub := waits.subscribe([]pgbarrier.Token{a})
+		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
 		<-sub.Done() // by a check
 		if sub.Err() != nil {
 			t.Error(sub.Err())
@@ -105,21 +100,21 @@ func TestAListenThatNeverHearsIsReported(t *testing.T) {
 	})
 }
 
-// Announcements prove that the session hears: no pulse is sent then.
-func TestABusySessionNeedsNoPulse(t *testing.T) {
+// Announcements prove that the session hears: no probe is sent then.
+func TestABusySessionNeedsNoProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		_, status := start(t, m, Config{})
 		synctest.Wait()
 		for range 100 {
-			announce(t, m, token(t, 7))
+			announce(m, token(t, 7))
 			time.Sleep(5 * time.Second)
 		}
 		synctest.Wait()
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if status.connections != 1 || m.pulses != 1 {
-			t.Errorf("%d connections, %d pulses, want one for the one connection", status.connections, m.pulses)
+		if status.connections != 1 || m.probes != 1 {
+			t.Errorf("%d connections, %d probes, want one for the one connection", status.connections, m.probes)
 		}
 	})
 }
@@ -148,29 +143,121 @@ func TestReconnectsBackOffAndStartAfreshAfterAHealthySpell(t *testing.T) {
 	})
 }
 
-// What it heard before it could be proved, in a crash's last moments perhaps, is not believed after.
-func TestASessionThatWasLostBeforeItWasProvedIsForgottenToo(t *testing.T) {
+// Through a pooler in transaction mode something may come with the answer to LISTEN, and nothing after it.
+func TestWhatCameWithListenProvesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.setDeaf(true)
 		waits, status := start(t, m, Config{})
-		synctest.Wait() // it waits for its pulse
+		synctest.Wait() // it waits for its probe
 		a := token(t, 7)
-		m.mu.Lock()
-		m.sessions[0].queue <- [2]string{Channel, a.String()}
-		m.mu.Unlock()
+		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		m.change(func() {
+			m.sessions[0].queue <- [2]string{probeChannel, "another's"}
+			m.sessions[0].queue <- [2]string{Channel, a.String()}
+		})
 		synctest.Wait()
-		if sub := waits.subscribe([]pgbarrier.Token{a}); !ended(sub) {
-			t.Fatal("the announcement was not heard")
+		again := waits.subscribe([]pgbarrier.Token{a}, nil)
+		defer again.Close()
+		if !ended(sub) || ended(again) || status.up {
+			t.Errorf("ended %v, remembered %v, up %v", ended(sub), ended(again), status.up)
 		}
-		m.setDeaf(false)
-		m.breakSessions()
-		time.Sleep(time.Second)
+		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		sub := waits.subscribe([]pgbarrier.Token{a})
-		defer sub.Close()
-		if !status.up || ended(sub) {
-			t.Errorf("up %v, believed %v", status.up, ended(sub))
+		if !errors.Is(status.listenErr, errDeaf) {
+			t.Error(status.listenErr)
 		}
 	})
+}
+
+// In a fleet, one session's probe spares the others theirs.
+func TestAnybodysProbeProvesThatTheSessionHears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		_, status := start(t, m, Config{})
+		synctest.Wait()
+		for range 1000 {
+			m.notify(probeChannel, "another's")
+			time.Sleep(7 * time.Second)
+		}
+		synctest.Wait()
+		if !status.up || m.probes != 1 {
+			t.Errorf("up %v, %d probes", status.up, m.probes)
+		}
+	})
+}
+
+// A COMMIT in another database can hold up every notification of the server.
+func TestASessionIsKeptWhileNotificationsAreHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		_, status := start(t, m, Config{})
+		synctest.Wait()
+		m.change(func() { m.probeErr, m.holder = errNotSent, "pid 1" })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if !status.up || status.connections != 1 || m.probes < 300 {
+			t.Errorf("up %v, %d connections, %d probes", status.up, status.connections, m.probes)
+		}
+		m.change(func() { m.holder = "" }) // that was not the reason
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if status.up {
+			t.Error("a session that cannot be proved is kept")
+		}
+	})
+}
+
+func TestANewSessionIsNotReadyWhileNotificationsAreHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		m.change(func() { m.probeErr, m.holder = errNotSent, "pid 1" })
+		waits, status := start(t, m, Config{})
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		a := token(t, 7)
+		m.set(a, pgbarrier.Committed)
+		if sub := waits.subscribe([]pgbarrier.Token{a}, nil); status.up || waitFor(sub) != nil {
+			t.Errorf("up %v, %v", status.up, sub.Err())
+		}
+		m.change(func() { m.probeErr = nil })
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if !status.up || len(m.connects) != 1 {
+			t.Errorf("up %v after %d connections", status.up, len(m.connects))
+		}
+	})
+}
+
+// No place is left for the check connection, whose own was taken.
+func TestTheSessionIsGivenBackWhenThereIsNoRoomForChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		m.change(func() { m.places = 1 })
+		waits, status := start(t, m, Config{})
+		synctest.Wait()
+		if !status.up {
+			t.Fatal("not listening")
+		}
+		a := token(t, 7)
+		m.set(a, pgbarrier.Committed)
+		begun := time.Now()
+		if err := waitFor(waits.subscribe([]pgbarrier.Token{a}, nil)); err != nil || time.Since(begun) > time.Second {
+			t.Errorf("after %v: %v", time.Since(begun), err)
+		}
+		synctest.Wait()
+		if status.up || !errors.Is(status.listenErr, errGivenBack) {
+			t.Errorf("up %v, %v", status.up, status.listenErr)
+		}
+		time.Sleep(2 * maxReconnect)
+		synctest.Wait()
+		if !status.up {
+			t.Error("does not listen again")
+		}
+	})
+}
+
+func waitFor(sub *Subscription) error {
+	<-sub.Done()
+	return sub.Err()
 }

@@ -24,9 +24,6 @@ func (s *simulation) act() {
 	default:
 		gap = s.within(30 * time.Second)
 	}
-	if s.watches && gap > 100*time.Millisecond && s.chance(0.9) {
-		gap /= 20 // a watch has much to do in a long one
-	}
 	s.after(gap, "", s.act)
 }
 
@@ -38,14 +35,22 @@ func (s *simulation) choose() {
 		if tx := s.pick(); tx != nil {
 			s.move(tx)
 		}
-	case p < 66:
+	case p < 61:
 		s.wait()
+	case p < 64:
+		s.question()
+	case p < 66:
+		s.burst()
 	case p < 72:
-		if len(s.live) > 0 {
+		if len(s.live) > 0 && s.chance(0.8) {
 			w := s.live[s.rng.IntN(len(s.live))]
 			w.canceled = true
 			s.log("cancel wait", w.number)
 			w.cancel()
+		} else if len(s.questions) > 0 {
+			q := s.questions[s.rng.IntN(len(s.questions))]
+			q.canceled = true
+			q.cancel()
 		}
 	case p < 77:
 		// Anybody can send there: malformed, or a token that no barrier has.
@@ -60,13 +65,9 @@ func (s *simulation) choose() {
 		s.log("sessions break")
 		s.server.breakSessions()
 	case p < 84:
-		conn := &s.server.checks
-		if s.chance(0.5) {
-			conn = &s.server.watches
-		}
-		if conn.life > 0 && conn.busy == nil {
-			conn.life = -1
-			s.log("a query connection breaks")
+		if conn := &s.server.checks; conn.life > 0 && conn.busy == nil {
+			conn.life, s.server.db.shared = -1, false
+			s.log("the check connection breaks")
 		}
 	case p < 87:
 		for _, session := range s.server.sessions {
@@ -83,9 +84,17 @@ func (s *simulation) choose() {
 			s.after(down, "", s.server.start)
 		}
 	case p < 94:
-		s.server.db.purge(time.Now().Add(-s.within(20 * time.Second)))
-		s.log("purge")
-	case p < 97:
+		if s.server.up {
+			s.server.db.purge(time.Now().Add(-s.within(20 * time.Second)))
+			s.log("purge")
+		}
+	case p < 95:
+		s.server.crowded = !s.server.crowded
+		s.log("crowded or not")
+	case p < 96:
+		s.server.db.heldUp = !s.server.db.heldUp
+		s.log("notifications are held up or not")
+	case p < 98:
 		s.server.faulty = max(0, s.rng.Float64()-0.5)
 	default:
 		s.server.lossy = max(0, s.rng.Float64()-0.5)
@@ -122,6 +131,23 @@ func (s *simulation) known(b *simBarrier) *simBarrier {
 	s.barriers = append(s.barriers, b)
 	s.log("barrier of transaction", b.number, b.token.XID)
 	return b
+}
+
+// burst begins many transactions, with a wait for each, and ends them within a tenth of a second.
+func (s *simulation) burst() {
+	if !s.server.up {
+		return
+	}
+	for range 24 {
+		tx := s.server.db.begin()
+		tx.async = s.chance(0.4)
+		s.subscribe([]*simBarrier{s.create(tx)})
+		s.after(s.within(100*time.Millisecond), "", func() {
+			if s.server.up && tx.state == txRunning {
+				s.commit(tx)
+			}
+		})
+	}
 }
 
 // move takes a transaction one step further.
@@ -188,7 +214,7 @@ func (s *simulation) finish() {
 		return
 	}
 	s.finishing = true
-	s.server.faulty, s.server.lossy = 0, 0
+	s.server.faulty, s.server.lossy, s.server.db.heldUp = 0, 0, false
 	if !s.server.up { // it comes back first
 		s.after(time.Second, "", s.act)
 		return

@@ -1,16 +1,16 @@
 package listener
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // snapshot is pg_current_snapshot. Its xmax is one past the greatest xid that has ended
 // (GetSnapshotData, storage/ipc/procarray.c), so a running xid may be at xmax or above, and is not
 // in the list then.
-func (d *simDatabase) snapshot() pgbarrier.Snapshot {
+func (d *simDatabase) snapshot() wire.Snapshot {
 	xmax := d.completed + 1
 	xmin := xmax
 	var xip []byte
@@ -27,11 +27,7 @@ func (d *simDatabase) snapshot() pgbarrier.Snapshot {
 	text = append(text, ':')
 	text = strconv.AppendUint(text, xmax, 10)
 	text = append(append(text, ':'), xip...)
-	snapshot, err := pgbarrier.ParseSnapshot(string(text))
-	if err != nil {
-		panic(err)
-	}
-	return snapshot
+	return snapshot(string(text))
 }
 
 // inProgress is NOT pg_visible_in_snapshot(xid, pg_current_snapshot()).
@@ -60,7 +56,7 @@ func (d *simDatabase) status(t pgbarrier.Token) pgbarrier.Status {
 		}
 		return pgbarrier.Pending
 	}
-	if slices.Compare(t.ID[:], d.horizon[:]) > 0 {
+	if t.XID > d.horizon {
 		return pgbarrier.Aborted
 	}
 	if tx := d.holder[t.XID]; tx != nil && tx.state == txAborted {
@@ -69,10 +65,10 @@ func (d *simDatabase) status(t pgbarrier.Token) pgbarrier.Status {
 	return pgbarrier.Expired
 }
 
-func (d *simDatabase) judge(tokens []pgbarrier.Token) pgbarrier.Judgement {
-	j := pgbarrier.Judgement{Origin: simOrigin, Snapshot: d.snapshot(), Statuses: make([]pgbarrier.Status, len(tokens))}
+func (d *simDatabase) check(tokens []pgbarrier.Token) wire.Answer {
+	a := wire.Answer{Origin: simOrigin, Snapshot: d.snapshot(), Outcomes: make([]wire.Outcome, len(tokens))}
 	for i, t := range tokens {
-		j.Statuses[i] = d.status(t)
+		a.Outcomes[i] = wire.Outcome(d.status(t))
 	}
-	return j
+	return a
 }

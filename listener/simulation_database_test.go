@@ -23,8 +23,10 @@ type simDatabase struct {
 	unflushed []*simTransaction // committed asynchronously, visible, not yet durable
 	holder    map[uint64]*simTransaction
 	rows      map[uuid.UUID]*simBarrier // visible
-	horizon   uuid.UUID                 // barriers up to here may have been purged
-	announcer *simTransaction           // holds the announcement lock
+	horizon   uint64                    // transactions up to here may have had barriers that were purged
+	announcer *simTransaction           // holds the announcing lock
+	shared    bool                      // the listener does, in SHARE mode
+	heldUp    bool                      // another database's COMMIT holds the lock of NOTIFY
 	lives     int                       // how often it has been started
 }
 
@@ -95,7 +97,7 @@ func (d *simDatabase) create(tx *simTransaction) *simBarrier {
 // precommit is the deferred trigger: whoever gets the lock announces, the others ride along.
 func (d *simDatabase) precommit(tx *simTransaction) {
 	tx.state = txFlushing
-	if d.announcer == nil && !tx.quiet {
+	if d.announcer == nil && !d.shared && !d.heldUp && !tx.quiet {
 		d.announcer = tx
 		for _, b := range tx.barriers {
 			if !b.rolledBack {
@@ -163,25 +165,19 @@ func (d *simDatabase) restart(crash bool) {
 	}
 	d.next = d.flushed + 1
 	d.completed = d.flushed
-	d.announcer = nil
+	d.announcer, d.shared, d.heldUp = nil, false, false
 	d.lives++
 }
 
 // purge deletes visible barriers that were created before then, and moves the horizon with them.
 func (d *simDatabase) purge(before time.Time) {
-	var last uuid.UUID
 	limit := uint64(before.UnixMilli())
 	for id, b := range d.rows {
 		if binary.BigEndian.Uint64(id[:8])>>16 < limit {
 			b.purged = true
 			delete(d.rows, id)
-			if slices.Compare(id[:], last[:]) > 0 {
-				last = id
-			}
+			d.horizon = max(d.horizon, b.token.XID)
 		}
-	}
-	if slices.Compare(last[:], d.horizon[:]) > 0 {
-		d.horizon = last
 	}
 	tx := d.begin()
 	d.flush()

@@ -1,6 +1,13 @@
 package listener
 
-import "time"
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
+)
 
 // When a wait has to have ended, and how often and for how much may be asked.
 
@@ -18,8 +25,8 @@ func (s *simulation) judgeDelays() {
 			}
 			s.setDeadline(b, now)
 			deadline := b.deadline
-			if len(w.barriers) > 1 { // a check may have to find all at once
-				deadline = deadline.Add(s.config.MinDelay + 2*slack)
+			if len(w.barriers) > 1 { // one statement has to find all
+				deadline = deadline.Add(s.least(s.server.backends) + 2*slack)
 			}
 			passed := now.After(deadline)
 			all = all && passed
@@ -32,27 +39,35 @@ func (s *simulation) judgeDelays() {
 				w.number, w.begun.Sub(s.begun), now.Sub(s.begun), b.number, b.decided.Sub(s.begun), s.trouble.Sub(s.begun), b.deadline.Sub(s.begun))
 		}
 	}
+	for _, q := range s.questions {
+		due := latest(q.begun, s.trouble).Add(s.least(s.server.backends) + 2*slack)
+		if now.After(due) && s.server.up {
+			s.fail("question: %d, asked at %v, is not answered at %v, and all was well from %v", q.number, q.begun.Sub(s.begun), now.Sub(s.begun), s.trouble.Sub(s.begun))
+		}
+	}
+	s.judgeHold()
 	s.prompted = false
+}
+
+// least is the least pause between two checks while something is pending and so many sessions are known.
+func (s *simulation) least(sessions int) time.Duration {
+	return min(max(s.config.MinDelay, time.Duration(sessions)*time.Millisecond/sessionsPerMilli), s.config.MaxDelay)
 }
 
 func (s *simulation) setDeadline(b *simBarrier, now time.Time) {
 	base := latest(b.decided, b.joined, s.trouble)
 	if !base.Equal(b.base) {
-		calm, late := latest(b.since, s.heardAt), time.Duration(0)
-		if s.watches { // a check may have left it to a watch that did not see it, and answered nothing
-			calm, late = b.since, maxPatience+2*watchedDelay
-		}
 		b.base = base
-		b.deadline = base.Add(late + s.pause(base.Add(slack).Sub(calm)/ageShare) + 2*slack)
+		b.deadline = base.Add(s.pause(base.Add(slack).Sub(b.since)/ageShare) + 2*slack)
 	}
-	if soon := now.Add(s.config.MinDelay + 2*slack); s.prompted && !now.Before(base) && soon.Before(b.deadline) {
+	if soon := now.Add(s.least(s.server.backends) + 2*slack); s.prompted && !now.Before(base) && soon.Before(b.deadline) {
 		b.deadline = soon
 	}
 }
 
 // pause bounds d by the configured delays.
 func (s *simulation) pause(d time.Duration) time.Duration {
-	return min(max(d, s.config.MinDelay), s.config.MaxDelay)
+	return min(max(d, s.least(s.server.backends)), s.config.MaxDelay)
 }
 
 func latest(times ...time.Time) (last time.Time) {
@@ -67,10 +82,7 @@ func latest(times ...time.Time) (last time.Time) {
 // called: checks keep their distance, are made for somebody, and ask only for what is new and what
 // may have ended.
 func (s *simulation) called(c *simCall) {
-	if c.kind == callWatch && c.attempt == 0 {
-		s.watchBegins(c)
-	}
-	if c.kind != callJudge || c.attempt > 0 {
+	if c.kind != callCheck || c.attempt > 0 {
 		return
 	}
 	pending := len(s.waits.pending)
@@ -80,56 +92,120 @@ func (s *simulation) called(c *simCall) {
 			asked[b.token.ID] = b
 		}
 	}
-	if c.check != s.check {
-		least := s.config.MinDelay
-		for i := 1; i < s.failures && least < s.config.MaxDelay; i++ {
-			least *= 2
+	questioned := make(map[[16]byte]bool)
+	for _, q := range s.questions {
+		for _, b := range q.barriers {
+			questioned[b.token.ID] = true
 		}
-		least = min(least, s.config.MaxDelay)
-		if since := time.Since(s.answerAt); since < least {
-			s.fail("rate: check %d begins %v after the last, which must be %v", c.check, since, least)
-		}
-		if len(s.live) == 0 {
-			s.fail("rate: check %d is for nobody", c.check)
-		}
+	}
+	first := c.check != s.check
+	if first {
+		s.judgeRate(c)
+		s.asksAll, s.askAll = s.askAll, false
+		clear(s.samples)
+		s.snapshots = s.snapshots[:0]
 	}
 	for _, t := range c.tokens {
 		b := asked[t.ID]
 		switch {
+		case questioned[t.ID]:
+			continue
 		case b == nil:
-			// Its wait has ended since the check began.
-			if c.check != s.check {
+			// Its wait, or the question, has ended since the check began.
+			if first && s.withdrawn == 0 {
 				s.fail("size: check %d asks for a token that nobody waits for", c.check)
 			}
 			continue
 		case b.askedIn == c.check:
 			s.fail("size: check %d asks twice for barrier %d", c.check, b.number)
-		case c.check != s.check && b.asked && pending > fewTokens && !s.askAll && !(b.seen && b.among):
+		case !b.asked || pending <= simFew || s.asksAll || b.seen && b.among:
+		case first:
 			s.fail("size: check %d asks again for barrier %d, though %d are pending and it is not known to have ended", c.check, b.number, pending)
-		case c.check == s.check && s.snapshot.Running(t.XID):
+		case s.allSnapshots(func(snapshot wire.Snapshot) bool { return snapshot.Running(t.XID) }):
 			s.fail("size: check %d asks for barrier %d, whose transaction %d runs", c.check, b.number, t.XID)
+		case s.allSnapshots(func(snapshot wire.Snapshot) bool { return t.XID >= snapshot.Xmax }):
+			if s.samples[t.XID]++; s.samples[t.XID] > 1 {
+				s.fail("size: check %d asks for several barriers of transaction %d, which the snapshot does not know", c.check, t.XID)
+			}
 		}
-		b.asked, b.askedIn = true, c.check
+		b.asked, b.askedIn, b.askedAt = true, c.check, time.Now()
 	}
-	if c.check != s.check {
-		s.check, s.askAll = c.check, false
-	}
+	s.check = c.check
 }
 
-// answered takes note of the answer that a statement of a check gets.
-func (s *simulation) answered(r simReply) {
+// allSnapshots reports whether it is so by all that this check has got.
+func (s *simulation) allSnapshots(so func(wire.Snapshot) bool) bool {
+	return !slices.ContainsFunc(s.snapshots, func(snapshot wire.Snapshot) bool { return !so(snapshot) })
+}
+
+// judgeRate: a check is for somebody, and leaves the server a pause, unless the last has left nothing open.
+func (s *simulation) judgeRate(c *simCall) {
+	least := time.Duration(0)
+	switch {
+	case s.failures > 0:
+		least = s.config.MinDelay
+		for i := 1; i < s.failures && least < s.config.MaxDelay; i++ {
+			least *= 2
+		}
+		least = min(least, s.config.MaxDelay)
+	case s.leftOpen:
+		least = s.least(s.counted)
+	}
+	if since := time.Since(s.answerAt); since < least {
+		s.fail("rate: check %d begins %v after the last, which must be %v", c.check, since, least)
+	}
+	if len(s.live) == 0 && len(s.questions) == 0 && s.withdrawn == 0 {
+		s.fail("rate: check %d is for nobody", c.check)
+	}
+	s.withdrawn = 0
+}
+
+// answeredCheck takes note of the answer that a statement of a check gets.
+func (s *simulation) answeredCheck(tokens []pgbarrier.Token, r simReply) {
 	s.answerAt = time.Now()
 	if r.err == nil {
-		s.failures, s.snapshot = 0, r.judgement.Snapshot
+		s.snapshots = append(s.snapshots, r.answer.Snapshot)
+		for i, outcome := range r.answer.Outcomes {
+			if outcome == wire.Aborted && tokens[i].XID >= r.answer.Snapshot.Xmax {
+				s.askAll = true // a crash took its transaction
+			}
+		}
 		return
 	}
 	s.failures++
 	s.askAll = true
+	if noRoom := errors.Is(r.err, errNoRoom); !noRoom {
+		s.noRooms = 0
+	} else if s.noRooms++; s.noRooms > 1 {
+		return // it was for the listener to make room
+	}
 	pause := s.config.MinDelay
 	for i := 1; i < s.failures && pause < s.config.MaxDelay; i++ {
 		pause *= 2
 	}
 	s.troubled(min(pause, s.config.MaxDelay))
+}
+
+// checked is called at the end of a check. What it has asked for and is still waited for, it has left.
+func (s *simulation) checked(report Checked) {
+	if report.Err != nil {
+		return
+	}
+	s.failures, s.noRooms, s.leftOpen = 0, 0, false
+	for _, w := range s.live {
+		b := w.barriers[0]
+		s.leftOpen = s.leftOpen || len(w.barriers) == 1 && !w.ended() && b.askedIn == s.check && !b.askedAt.Before(w.begun)
+	}
+}
+
+// judgeHold: the announcing lock is held for a short while, and for somebody.
+func (s *simulation) judgeHold() {
+	if s.server.db.shared && s.server.up {
+		most := heldFor + holdIdle + 2*slack
+		if now := time.Now(); now.Sub(latest(s.heldSince, s.trouble)) > most {
+			s.fail("hold: the announcing lock is held since %v, and all was well from %v", s.heldSince.Sub(s.begun), s.trouble.Sub(s.begun))
+		}
+	}
 }
 
 func (s *simulation) receiverTrace() Trace {

@@ -1,6 +1,8 @@
 package listener
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -13,35 +15,18 @@ func (s *simServer) lag() time.Duration { return 1 + s.within(latency-1) }
 // take decides the fate of a call that has just been made.
 func (s *simServer) take(c *simCall) {
 	switch c.kind {
-	case callJudge, callNotify, callWatch:
-		if c.conn.busy != nil && c.conn.busy != c {
-			c.conn.queue = append(c.conn.queue, c)
+	case callProbe:
+		s.probes(c)
+	case callConnect:
+		s.connects(c)
+	case callListen:
+		s.listens(c)
+	default:
+		if s.checks.busy != nil && s.checks.busy != c {
+			s.checks.queue = append(s.checks.queue, c)
 			return
 		}
 		s.run(c)
-	case callListen:
-		switch {
-		case !s.up || s.chance(s.faulty):
-			s.after(s.refusal(), "listen fails", func() { c.answer(simReply{err: errRefused}) })
-		default:
-			s.after(s.lag(), "listens", func() {
-				if !s.up {
-					c.answer(simReply{err: errRefused})
-					return
-				}
-				session := &simSession{server: s, pulse: c.channel, life: s.db.lives, deaf: s.chance(s.lossy / 4)}
-				s.sessions, s.newest = append(s.sessions, session), session
-				c.answer(simReply{session: session})
-			})
-		}
-	case callPing:
-		s.after(s.lag(), "ping", func() {
-			r := simReply{}
-			if c.session.broken {
-				r.err = errBroken
-			}
-			c.answer(r)
-		})
 	}
 }
 
@@ -53,23 +38,122 @@ func (s *simServer) refusal() time.Duration {
 	return s.lag()
 }
 
-// run executes a statement.
+// places is how many places the listener's connections take.
+func (s *simServer) places() int {
+	n := 0
+	if s.checks.life > 0 {
+		n++
+	}
+	for _, session := range s.sessions {
+		if !session.closed && !session.broken {
+			n++
+		}
+	}
+	return n
+}
+
+// noRoom is the error of a connection attempt for which there is no place, or nil.
+func (s *simServer) noRoom() error {
+	if s.crowded && s.places() > 0 {
+		return fmt.Errorf("%w: %w", errNoRoom, errFull)
+	}
+	return nil
+}
+
+func (s *simServer) connects(c *simCall) {
+	if !s.up || s.chance(s.faulty) {
+		s.after(s.refusal(), "connect fails", func() { c.answer(simReply{err: errRefused}) })
+		return
+	}
+	s.after(s.lag(), "connects", func() {
+		switch err := s.noRoom(); {
+		case !s.up:
+			c.answer(simReply{err: errRefused})
+		case err != nil:
+			c.answer(simReply{err: err})
+		default:
+			session := &simSession{server: s, life: s.db.lives, deaf: s.chance(s.lossy / 4)}
+			s.sessions, s.newest = append(s.sessions, session), session
+			c.answer(simReply{session: session})
+		}
+	})
+}
+
+func (s *simServer) listens(c *simCall) {
+	if s.chance(s.faulty / 4) {
+		s.log("listen is not answered")
+		s.endsWith(c)
+		return
+	}
+	s.after(s.lag(), "listens", func() {
+		c.session.listens = true
+		if c.session.broken {
+			c.answer(simReply{err: errBroken})
+			return
+		}
+		c.answer(simReply{})
+	})
+}
+
+// endsWith fails the call when its session is ended from outside.
+func (s *simServer) endsWith(c *simCall) {
+	s.after(10*time.Millisecond, "", func() {
+		if c.session.broken {
+			c.answer(simReply{err: errBroken})
+		} else if !s.joining {
+			s.endsWith(c)
+		}
+	})
+}
+
+// probes is a probe's connection and its NOTIFY.
+func (s *simServer) probes(c *simCall) {
+	if !s.up || s.chance(s.faulty/2) {
+		refusal := min(s.refusal(), time.Until(c.deadline))
+		s.after(refusal, "probe fails", func() { c.answer(simReply{err: errRefused}) })
+		return
+	}
+	s.after(s.lag(), "probe", func() {
+		switch err := s.noRoom(); {
+		case !s.up:
+			c.answer(simReply{err: errRefused})
+		case err != nil:
+			c.answer(simReply{err: err})
+		case s.db.heldUp:
+			s.after(time.Until(c.deadline), "probe is held up", func() {
+				c.answer(simReply{err: fmt.Errorf("%w: %w", errNotSent, context.DeadlineExceeded)})
+			})
+		default:
+			for _, session := range s.sessions {
+				s.send(session, probeChannel, c.payload)
+			}
+			s.after(s.lag(), "", func() { c.answer(simReply{}) })
+		}
+	})
+}
+
+// run executes a statement on the check connection.
 func (s *simServer) run(c *simCall) {
-	c.conn.busy, c.answering = c, false
+	conn := &s.checks
+	conn.busy, c.answering = c, false
 	c.attempt++
 	attempt := c.attempt
-	c.reused = c.conn.life != 0
-	if c.reused && (!s.up || c.conn.life != s.db.lives) {
+	c.reused = conn.life != 0
+	if c.reused && (!s.up || conn.life != s.db.lives) {
 		s.after(s.lag(), "connection is closed", func() { s.breaks(c) })
 		return
 	}
 	if !s.up {
 		refusal := s.refusal()
-		s.delays(c, refusal)
-		s.after(refusal, "statement refused", func() { s.answer(c, simReply{err: errRefused}) })
+		s.troubled(refusal)
+		s.after(refusal, "statement refused", func() { s.reply(c, simReply{err: errRefused}) })
 		return
 	}
-	c.conn.life = s.db.lives
+	if err := s.noRoom(); !c.reused && err != nil {
+		s.after(s.lag(), "no room", func() { s.reply(c, simReply{err: err}) })
+		return
+	}
+	conn.life = s.db.lives
 	before, after := s.lag(), s.lag()
 	fate := "answers"
 	if s.chance(s.faulty) {
@@ -78,16 +162,16 @@ func (s *simServer) run(c *simCall) {
 			fate = "error"
 		case 1:
 			before += s.within(5 * time.Second)
-			s.delays(c, before+after)
+			s.troubled(before + after)
 		case 2:
 			after += s.within(5 * time.Second)
-			s.delays(c, before+after)
+			s.troubled(before + after)
 		case 3:
 			fate = "breaks"
 		case 4:
 			fate = "timeout"
 			after = queryTimeout - before
-			s.delays(c, queryTimeout)
+			s.troubled(queryTimeout)
 		}
 	}
 	s.after(before, "snapshot", func() {
@@ -99,23 +183,19 @@ func (s *simServer) run(c *simCall) {
 
 // execute is the moment of a statement's snapshot. A statement may run and its answer be lost.
 func (s *simServer) execute(c *simCall, after time.Duration, fate string) {
+	var r simReply
 	switch c.kind {
-	case callJudge:
-		s.finishes(c, simReply{judgement: s.db.judge(c.tokens)}, after, fate)
-	case callWatch:
-		s.beginWatch(c, func() { s.finishes(c, simReply{judgement: s.db.judge(c.tokens)}, after, fate) })
-	default:
-		for _, session := range s.sessions {
-			if session.pulse == c.channel {
-				s.send(session, c.channel, c.payload)
-			}
+	case callCheck:
+		r.answer = s.db.check(c.tokens)
+	case callHold:
+		if r.yes = s.db.announcer == nil && fate != "error"; r.yes {
+			s.holds()
 		}
-		s.finishes(c, simReply{}, after, fate)
+	case callRelease:
+		s.db.shared = false
+	case callHolder:
+		r.yes = s.db.heldUp
 	}
-}
-
-// finishes answers r after a while, unless fate has it otherwise.
-func (s *simServer) finishes(c *simCall, r simReply, after time.Duration, fate string) {
 	c.answering = true
 	life, attempt := s.db.lives, c.attempt
 	r.life = life
@@ -124,7 +204,7 @@ func (s *simServer) finishes(c *simCall, r simReply, after time.Duration, fate s
 		case c.attempt != attempt: // a crash took it
 		case life != s.db.lives: // a crash did not, and it may be on its way for long
 			late := s.within(300 * time.Millisecond)
-			s.delays(c, late)
+			s.troubled(late)
 			s.after(late, fate, func() { s.arrives(c, r, fate) })
 		default:
 			s.arrives(c, r, fate)
@@ -133,40 +213,62 @@ func (s *simServer) finishes(c *simCall, r simReply, after time.Duration, fate s
 }
 
 func (s *simServer) arrives(c *simCall, r simReply, fate string) {
-	switch {
-	case fate == "breaks":
+	switch fate {
+	case "breaks":
 		s.breaks(c)
-	case fate == "timeout":
-		c.conn.life = 0
-		s.answer(c, simReply{err: errBroken, lost: true})
-	case fate == "error" && c.kind == callWatch && s.chance(0.2):
-		s.answer(c, simReply{err: errDenied})
-	case fate == "error":
-		s.answer(c, simReply{err: errRefused})
+	case "timeout":
+		s.checks.life = 0
+		s.db.shared = false
+		s.reply(c, simReply{err: errBroken, lost: true})
+	case "error":
+		s.db.shared = false // ROLLBACK
+		s.reply(c, simReply{err: errRefused})
 	default:
-		s.answer(c, r)
+		s.reply(c, r)
 	}
 }
 
-// breaks ends a call whose connection is gone: queryConn tries once more if it was not a new one.
+// breaks ends a call whose connection is gone: checkConn tries once more if it was not a new one.
 func (s *simServer) breaks(c *simCall) {
-	c.conn.life = 0
+	s.checks.life = 0
+	s.db.shared = false
 	if c.reused {
-		s.delays(c, 0)
+		s.troubled(0)
 		c.answer(simReply{lost: true, again: true}) // and c keeps the connection
 		return
 	}
-	s.answer(c, simReply{err: errBroken, lost: true})
+	s.reply(c, simReply{err: errBroken, lost: true})
 }
 
-func (s *simServer) answer(c *simCall, r simReply) {
-	c.conn.busy = nil
+func (s *simServer) reply(c *simCall, r simReply) {
+	conn := &s.checks
+	conn.busy, conn.used = nil, time.Now()
 	c.answer(r)
-	if len(c.conn.queue) > 0 {
-		next := c.conn.queue[0]
-		c.conn.queue = c.conn.queue[1:]
+	if len(conn.queue) > 0 {
+		next := conn.queue[0]
+		conn.queue = conn.queue[1:]
 		s.run(next)
 	}
+}
+
+// holds: the announcing lock is held from now on. The server ends the session if it is idle for a second.
+func (s *simServer) holds() {
+	s.db.shared, s.heldSince = true, time.Now()
+	s.log("announcing is held off")
+	s.idles(time.Now())
+}
+
+func (s *simServer) idles(since time.Time) {
+	s.after(time.Second, "", func() {
+		switch conn := &s.checks; {
+		case !s.db.shared || s.heldSince.After(since):
+		case conn.busy == nil && time.Since(conn.used) >= time.Second:
+			s.log("the server ends an idle session")
+			conn.life, s.db.shared = -1, false
+		default:
+			s.idles(since)
+		}
+	})
 }
 
 // send delivers a notification to one session: perhaps late, before an earlier one, twice, or never.
@@ -213,12 +315,9 @@ func (s *simServer) stop(crash bool) {
 	}
 	s.db.restart(crash)
 	s.breakSessions()
-	s.watching = nil
-	for _, conn := range []*simConn{&s.checks, &s.watches} {
-		if c := conn.busy; c != nil && conn.life == s.db.lives-1 && (!c.answering || s.chance(0.5)) {
-			c.attempt++
-			s.after(s.lag(), "connection reset", func() { s.breaks(c) })
-		}
+	if c := s.checks.busy; c != nil && s.checks.life == s.db.lives-1 && (!c.answering || s.chance(0.5)) {
+		c.attempt++
+		s.after(s.lag(), "connection reset", func() { s.breaks(c) })
 	}
 }
 
@@ -246,8 +345,4 @@ func (s *simServer) knownLife() int {
 		return min(s.contact, s.newest.life)
 	}
 	return s.contact
-}
-
-func (k callKind) String() string {
-	return [...]string{"judge", "notify", "watch", "listen", "ping"}[k]
 }

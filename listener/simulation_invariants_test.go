@@ -7,23 +7,32 @@ import (
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // invariants is what the simulation remembers to judge the listener by.
 type invariants struct {
-	contact  int       // the last life of the database that has answered
-	life     int       // the last that the listener knew of, one step ago
-	trouble  time.Time // until when statements were, or will be, slower than latency allows or fail
-	heardAt  time.Time // last announcement that reached the listener
-	check    uint64    // number of the last check
-	answerAt time.Time // of its last answer
-	failures int       // answers in a row that were errors
-	askAll   bool      // the next check may ask for everything
-	snapshot pgbarrier.Snapshot
-	heard    []string // payloads on Channel that a session has returned
-	changed  bool     // a session was found or lost
-	prompted bool     // the next check became due at once, now
-	watchInvariants
+	contact   int             // the last life of the database that has answered
+	life      int             // the last that the listener knew of, one step ago
+	trouble   time.Time       // until when statements were, or will be, slower than latency allows or fail
+	heardAt   time.Time       // last announcement that reached the listener
+	check     uint64          // number of the last check
+	answerAt  time.Time       // of its last answer
+	failures  int             // answers in a row that were errors
+	noRooms   int             // of them in a row because there was no room
+	askAll    bool            // the next check may ask for everything
+	asksAll   bool            // this one may
+	snapshots []wire.Snapshot // that this check has got
+	samples   map[uint64]int  // tokens that this check has asked for of transactions beyond its snapshot
+	leftOpen  bool            // the last check has left something open
+	counted   int             // sessions on the server, as the listener knows
+	heard     []string        // payloads on Channel that a session has returned
+	changed   bool            // a session was found or lost
+	prompted  bool            // the next check became due at once, now
+
+	withdrawn int        // waits and questions that have ended since the last check began
+	functions []*simWait // with a function, that have ended
+	heldSince time.Time  // the announcing lock, if it is held
 }
 
 // judged is what invariants need to know of a barrier.
@@ -34,6 +43,7 @@ type judged struct {
 	asked    bool      // by a check since then
 	among    bool      // others: a wait for several may ask for it again, to be told of all at once
 	askedIn  uint64    // number of the last check that asked
+	askedAt  time.Time // when it did
 	decided  time.Time // since when a check would have found its outcome; zero: not yet
 	base     time.Time // from when deadline was computed
 	deadline time.Time
@@ -42,19 +52,13 @@ type judged struct {
 	known    bool  // last was set
 }
 
-// slack bounds a check in which nothing is wrong: two statements, each behind a pulse's.
-const slack = 2 * (2*latency + 2*latency)
+// slack bounds a check in which nothing is wrong: up to ten statements, those included that hold and release
+// the announcing lock and count the sessions.
+const slack = 10 * 2 * latency
 
 func (s *simulation) troubled(d time.Duration) {
 	if until := time.Now().Add(d); until.After(s.trouble) {
 		s.trouble = until
-	}
-}
-
-// delays: until then c is under way and others may have to wait for it. Nothing relies on the watch.
-func (s *simulation) delays(c *simCall, d time.Duration) {
-	if c.kind != callWatch {
-		s.troubled(d)
 	}
 }
 
@@ -74,6 +78,11 @@ func (s *simulation) decide() {
 			}
 		}
 	}
+	for _, q := range s.questions {
+		for i, b := range q.barriers {
+			q.certain[i] = q.certain[i] && s.server.db.status(b.token) != pgbarrier.Pending
+		}
+	}
 	if !s.server.up {
 		s.troubled(0)
 	}
@@ -88,13 +97,6 @@ func (s *simulation) hear() {
 		s.forgets()
 		s.log("session found or lost")
 	}
-	if s.watchSaw {
-		s.watchSaw, s.prompted = false, true
-	}
-	for _, t := range s.watchTold {
-		s.endsAtOnce(t, "the watch has answered")
-	}
-	s.watchTold = nil
 	for _, payload := range heard {
 		t, err := pgbarrier.ParseToken(payload)
 		if err != nil {
@@ -102,7 +104,7 @@ func (s *simulation) hear() {
 		}
 		s.log("heard announcement of", t.XID)
 		s.heardAt = time.Now()
-		s.prompted = s.prompted || !s.watches // the watch sees what it tells of
+		s.prompted = true
 		s.endsAtOnce(t, "its announcement was heard")
 	}
 }
@@ -121,27 +123,25 @@ func (s *simulation) sweep() {
 	for _, w := range s.live {
 		if w.ended() {
 			ended = true
+			s.withdrawn++
 			s.judgeEnd(w)
+			if w.function {
+				s.functions = append(s.functions, w)
+			}
 			for _, b := range w.barriers {
 				b.live--
 			}
 		}
 	}
+	questions := len(s.questions)
+	s.judgeQuestions()
+	s.withdrawn += questions - len(s.questions)
 	s.life = s.server.knownLife()
 	if ended {
-		s.live = slices.DeleteFunc(s.live, (*simWait).ended)
+		s.live = slices.DeleteFunc(s.live, func(w *simWait) bool { return w.ended() })
 	}
 	if s.waits.waiting != len(s.live) {
 		s.fail("nothing left behind: %d waits are counted, %d have not ended", s.waits.waiting, len(s.live))
-	}
-}
-
-func (w *simWait) ended() bool {
-	select {
-	case <-w.done:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -185,9 +185,9 @@ func (s *simulation) judgeEnd(w *simWait) {
 	}
 }
 
-// right tells whether err is true of b.
+// right reports whether err is true of b.
 func (s *simulation) right(b *simBarrier, err error) bool {
-	horizon := slices.Compare(b.token.ID[:], s.server.db.horizon[:]) <= 0
+	horizon := b.token.XID <= s.server.db.horizon
 	switch err {
 	case pgbarrier.ErrWrongDatabase:
 		return b.token.Origin != simOrigin
@@ -218,7 +218,9 @@ func (s *simulation) same(w *simWait, b *simBarrier, err error) {
 // leftBehind: a set without waits is empty.
 func (s *simulation) leftBehind() {
 	w := s.waits
-	if len(w.pending) != 0 || w.fresh.size != 0 || len(w.running) != 0 || w.waiting != 0 {
-		s.fail("nothing left behind: %d pending, %d fresh, %d transactions, %d waits", len(w.pending), w.fresh.size, len(w.running), w.waiting)
+	if len(w.pending) != 0 || w.fresh.size != 0 || len(w.transactions) != 0 || w.ordered.size != 0 || w.questions.size != 0 || w.waiting != 0 {
+		s.fail("nothing left behind: %d pending, %d fresh, %d transactions, %d questions, %d waits",
+			len(w.pending), w.fresh.size, len(w.transactions), w.questions.size, w.waiting)
 	}
+	s.judgeCallbacks()
 }

@@ -23,7 +23,6 @@ type simulation struct {
 	steps     int
 	actions   int  // still to come
 	finishing bool // no more faults
-	watches   bool // the listener has a watcher
 	fed       bool // the application has a receive loop of its own
 	stopped   bool
 	joining   bool // calls are not answered any more
@@ -35,10 +34,11 @@ type simulation struct {
 	checker  *checker
 	tasks    sync.WaitGroup
 
-	barriers []*simBarrier
-	open     []*simTransaction // by the actions, to be ended by them
-	live     []*simWait
-	last     uint64 // number of the last wait
+	barriers  []*simBarrier
+	open      []*simTransaction // by the actions, to be ended by them
+	live      []*simWait
+	questions []*simQuestion
+	last      uint64 // number of the last wait or question
 	invariants
 
 	failure string
@@ -52,21 +52,24 @@ func (s *simulation) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.start(ctx, s.checker.run)
 	if !s.config.PollOnly {
-		r := &receiver{waits: s.waits, listen: s.server.listen, notify: s.server.notify, heartbeat: s.config.Heartbeat,
-			pause: func(mean time.Duration) time.Duration { return mean/2 + s.within(mean) }, rest: s.turns.rest,
-			ready: func() {}, status: s.checker.status, log: discard, trace: s.receiverTrace()}
-		s.start(ctx, r.run)
-		if s.watches {
-			w := &watcher{waits: s.waits, watch: s.server.watch, pace: s.checker.pace, rest: s.turns.rest, log: discard}
-			s.start(ctx, w.run)
-		}
+		r := newReceiver(s.waits, s.config, s.checker.status)
+		r.probe, r.holder = s.server.sendProbe, s.server.notifyHolder
+		r.random = s.within
+		r.pause = s.turns.pause
+		r.ready = func() {}
+		r.trace = s.receiverTrace()
+		s.checker.makeRoom = r.giveBack
+		s.start(ctx, func(ctx context.Context) { s.server.listen(ctx, r) })
+		s.start(ctx, r.watch)
 	}
 	s.after(0, "", s.act)
 	for s.failure == "" && !s.over() {
 		s.step()
 	}
 	cancel()
+	s.deciding = true
 	s.waits.close(pgbarrier.ErrClosed)
+	s.deciding = false
 	s.join()
 	if s.failure == "" {
 		s.sweep()
@@ -74,7 +77,9 @@ func (s *simulation) run() {
 	}
 }
 
-func (s *simulation) over() bool { return s.stopped || s.finishing && len(s.live) == 0 }
+func (s *simulation) over() bool {
+	return s.stopped || s.finishing && len(s.live) == 0 && len(s.questions) == 0 && len(s.open) == 0
+}
 
 // start begins a loop of the listener's.
 func (s *simulation) start(ctx context.Context, loop func(context.Context)) {
@@ -111,7 +116,6 @@ func (s *simulation) step() {
 	s.deciding = true
 	e.do()
 	s.deciding = false
-	s.server.look()
 	s.decide()
 	synctest.Wait() // for the goroutines that wait, which it may have canceled
 }

@@ -3,11 +3,13 @@ package listener
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // A simServer stands between the listener and the simDatabase: connections, statements that take
@@ -17,21 +19,22 @@ type simServer struct {
 	*simulation
 	db       *simDatabase
 	up       bool
+	crowded  bool    // others have taken all places but one
 	faulty   float64 // share of statements that go wrong
 	lossy    float64 // share of notifications that are lost, or come twice
+	backends int     // sessions on the server, as counted
 	sessions []*simSession
 	newest   *simSession // the listener's last
-	checks   simConn     // and pulses
-	watches  simConn
-	watching *simWatch
+	checks   simConn
 	calls    []*simCall // that were just made
 }
 
-// A simConn is what a queryConn keeps: one statement at a time.
+// A simConn is what a checkConn keeps: one statement at a time.
 type simConn struct {
 	life  int // the database's, in which it was opened; 0: none; -1: broken
 	busy  *simCall
 	queue []*simCall
+	used  time.Time // when it was last, see simServer.idles
 }
 
 // latency bounds each half of a statement, before and after its snapshot, when nothing is wrong.
@@ -40,38 +43,51 @@ const latency = 500 * time.Microsecond
 type callKind uint8
 
 const (
-	callJudge callKind = iota
-	callNotify
-	callWatch
+	// On the check connection.
+	callCheck callKind = iota
+	callCount
+	callHold
+	callRelease
+	callHolder
+	// Each on a connection of its own.
+	callProbe
+	callConnect
 	callListen
-	callPing
 )
 
+func (k callKind) String() string {
+	return [...]string{"check", "count", "hold", "release", "holder", "probe", "connect", "listen"}[k]
+}
+
 type simCall struct {
-	kind             callKind
-	conn             *simConn // or nil
-	check            uint64   // callJudge: the check's number
-	tokens           []pgbarrier.Token
-	watch            *simWatch // callWatch
-	channel, payload string
-	session          *simSession
-	reused           bool // it runs on a connection that was open
-	answering        bool // its snapshot has been taken
-	attempt          int
-	answered         bool
-	reply            simReply
+	kind      callKind
+	check     uint64 // callCheck: the check's number
+	tokens    []pgbarrier.Token
+	payload   string      // callProbe
+	session   *simSession // callListen
+	deadline  time.Time   // of its context; zero: none
+	reused    bool        // it runs on a connection that was open
+	answering bool        // its snapshot has been taken
+	attempt   int
+	answered  bool
+	reply     simReply
 }
 
 type simReply struct {
-	judgement pgbarrier.Judgement
-	session   *simSession
-	err       error
-	life      int  // the database's that answered; 0: it did not
-	lost      bool // the connection turned out to be closed: see queryConn.do
-	again     bool // and there is a second attempt
+	answer  wire.Answer
+	session *simSession
+	yes     bool // callHold: it is held; callHolder: there is one
+	err     error
+	life    int  // the database's that answered; 0: it did not
+	lost    bool // the connection turned out to be closed: see checkConn.do
+	again   bool // and there is a second attempt
 }
 
-func (c *simCall) answer(r simReply) { c.reply, c.answered = r, true }
+func (c *simCall) answer(r simReply) {
+	if !c.answered {
+		c.reply, c.answered = r, true
+	}
+}
 
 // ask hands over a call and stops until it is answered.
 func (s *simServer) ask(c *simCall) simReply {
@@ -84,18 +100,13 @@ func (s *simServer) ask(c *simCall) simReply {
 	return c.reply
 }
 
-// query is queryConn.do.
-func (s *simServer) query(c *simCall) simReply {
+// do is checkConn.do.
+func (s *simServer) do(c *simCall) simReply {
 	for {
 		r := s.ask(c)
 		s.contact = max(s.contact, r.life)
 		if r.lost {
-			// As New has it.
-			if c.conn == &s.checks {
-				s.waits.lostCheck()
-			} else {
-				s.waits.recheck()
-			}
+			s.waits.recheck() // as New has it
 			s.forgets()
 		}
 		if !r.again {
@@ -104,33 +115,74 @@ func (s *simServer) query(c *simCall) simReply {
 	}
 }
 
-func (s *simServer) judge(_ context.Context, tokens []pgbarrier.Token) (pgbarrier.Judgement, error) {
-	r := s.query(&simCall{kind: callJudge, conn: &s.checks, check: s.checker.number, tokens: tokens})
-	s.answered(r)
-	return r.judgement, r.err
+// check is checkConn.check.
+func (s *simServer) check(_ context.Context, tokens []pgbarrier.Token) (wire.Answer, error) {
+	r := s.do(&simCall{kind: callCheck, check: s.checker.number, tokens: slices.Clone(tokens)})
+	s.answeredCheck(tokens, r)
+	return r.answer, r.err
 }
 
-func (s *simServer) notify(_ context.Context, channel, payload string) error {
-	return s.query(&simCall{kind: callNotify, conn: &s.checks, channel: channel, payload: payload}).err
+// countSessions is checkConn.countSessions.
+func (s *simServer) countSessions(context.Context) (int, error) {
+	if err := s.do(&simCall{kind: callCount}).err; err != nil {
+		return 0, err
+	}
+	s.counted = s.backends
+	return s.backends, nil
 }
 
-func (s *simServer) watch(_ context.Context, tokens []pgbarrier.Token, xids []uint64, patience, pause time.Duration) (pgbarrier.Judgement, error) {
-	c := &simCall{kind: callWatch, conn: &s.watches, tokens: tokens, watch: newSimWatch(tokens, xids, patience, pause)}
-	r := s.query(c)
-	s.watched(c, r)
-	return r.judgement, r.err
+// hold is checkConn.hold.
+func (s *simServer) hold(context.Context) bool {
+	r := s.do(&simCall{kind: callHold})
+	return r.err == nil && r.yes
 }
 
-func (s *simServer) listen(_ context.Context, channels ...string) (session, error) {
-	r := s.ask(&simCall{kind: callListen, channel: channels[1]})
-	return r.session, r.err
+// release is checkConn.release.
+func (s *simServer) release(context.Context) {
+	if s.db.shared {
+		s.do(&simCall{kind: callRelease})
+	}
+}
+
+// notifyHolder is checkConn.notifyHolder.
+func (s *simServer) notifyHolder(ctx context.Context) (string, error) {
+	deadline, _ := ctx.Deadline()
+	r := s.do(&simCall{kind: callHolder, deadline: deadline})
+	if r.err != nil || !r.yes {
+		return "", r.err
+	}
+	return "pid 1", nil
+}
+
+// sendProbe is dialer.sendProbe.
+func (s *simServer) sendProbe(ctx context.Context, payload string) error {
+	deadline, _ := ctx.Deadline()
+	return s.ask(&simCall{kind: callProbe, payload: payload, deadline: deadline}).err
+}
+
+// listen is the loop of pgxlisten, see receiver.listen.
+func (s *simServer) listen(ctx context.Context, r *receiver) {
+	for ctx.Err() == nil {
+		r.await(ctx)
+		connected := s.ask(&simCall{kind: callConnect})
+		session, err := connected.session, connected.err
+		if err == nil {
+			r.connect(session.fail)
+			if err = s.ask(&simCall{kind: callListen, session: session}).err; err == nil {
+				r.listens()
+				err = session.receive(ctx, r)
+			}
+			session.broken, session.closed = true, true
+		}
+		r.lose(ctx, err)
+	}
 }
 
 // A simSession is a LISTEN connection.
 type simSession struct {
 	server  *simServer
-	pulse   string
 	deaf    bool
+	listens bool
 	life    int // the database's, when it began
 	arrived [][2]string
 	broken  bool
@@ -139,39 +191,34 @@ type simSession struct {
 
 var (
 	errRefused = &pgconn.PgError{Code: "57P03", Message: "the database system is starting up"}
-	errDenied  = &pgconn.PgError{Code: "42501", Message: "permission denied"}
+	errFull    = &pgconn.PgError{Code: "53300", Message: "too many connections"}
 	errStopped = errors.New("the simulation is over")
 )
 
-// next prefers what has arrived to the connection's end, and that to its context's.
-func (s *simSession) next(ctx context.Context) (channel, payload string, err error) {
-	deadline, _ := ctx.Deadline()
-	s.server.turns.await(deadline, func() bool { return len(s.arrived) > 0 || s.broken || ctx.Err() != nil })
-	switch {
-	case len(s.arrived) > 0:
-		n := s.arrived[0]
-		s.arrived = s.arrived[1:]
-		if n[0] == Channel {
-			s.server.heard = append(s.server.heard, n[1])
+// receive hands over what arrives, until the session ends or ctx does.
+func (s *simSession) receive(ctx context.Context, r *receiver) error {
+	for {
+		s.server.turns.await(time.Time{}, func() bool { return len(s.arrived) > 0 || s.broken || ctx.Err() != nil })
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case len(s.arrived) > 0:
+			n := s.arrived[0]
+			s.arrived = s.arrived[1:]
+			r.hear(n[0], n[1])
+			if n[0] == Channel {
+				s.server.heard = append(s.server.heard, n[1])
+			}
+		default:
+			return errBroken
 		}
-		return n[0], n[1], nil
-	case s.broken:
-		return "", "", errBroken
 	}
-	<-ctx.Done()
-	return "", "", ctx.Err()
 }
-
-func (s *simSession) ping(context.Context) error {
-	return s.server.ask(&simCall{kind: callPing, session: s}).err
-}
-
-func (s *simSession) close() { s.broken, s.closed = true, true }
 
 func (s *simSession) fail() { s.broken = true }
 
 func (s *simSession) deliver(channel, payload string) {
-	if !s.deaf && !s.broken {
+	if s.listens && !s.deaf && !s.broken {
 		s.arrived = append(s.arrived, [2]string{channel, payload})
 	}
 }

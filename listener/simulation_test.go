@@ -124,16 +124,16 @@ func simulate(t *testing.T, seed uint64, verbose bool) (s *simulation) {
 func newSimulation(seed uint64) *simulation {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := &simulation{rng: rng, begun: time.Now(), actions: 10 + rng.IntN(50)}
-	s.contact = 1
+	s.contact, s.samples = 1, make(map[uint64]int)
 	s.config = Config{
 		PollOnly:  s.chance(0.2),
-		MinDelay:  []time.Duration{time.Millisecond, time.Millisecond, 5 * time.Millisecond}[rng.IntN(3)],
+		MinDelay:  []time.Duration{time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond}[rng.IntN(3)],
 		MaxDelay:  []time.Duration{time.Second, time.Second, 100 * time.Millisecond}[rng.IntN(3)],
 		Heartbeat: []time.Duration{10 * time.Second, 2 * time.Second}[rng.IntN(2)],
+		Logger:    discard,
 	}
-	s.watches = !s.config.PollOnly && s.chance(0.6)
 	s.fed = s.config.PollOnly && s.chance(0.6)
-	s.server = &simServer{simulation: s, db: newSimDatabase(rng), up: true}
+	s.server = &simServer{simulation: s, db: newSimDatabase(rng), up: true, backends: []int{0, 10, 100, 400}[rng.IntN(4)]}
 	if s.chance(0.6) {
 		s.server.faulty, s.server.lossy = rng.Float64()/3, rng.Float64()/3
 	}
@@ -142,26 +142,51 @@ func newSimulation(seed uint64) *simulation {
 			s.turns.yield()
 		}
 	})
-	s.waits.hearing(false) // as New has it
-	s.listener = &Listener{waits: s.waits}
-	s.checker = &checker{waits: s.waits, judge: s.server.judge, pace: pace{s.config.MinDelay, s.config.MaxDelay},
-		rest: s.turns.rest, status: new(status), log: discard, trace: func(Checked) { s.turns.yield() }}
+	s.listener = &Listener{waits: s.waits, reminder: &reminder{over: true}}
+	s.checker = &checker{
+		waits:    s.waits,
+		ask:      s.server.check,
+		count:    s.server.countSessions,
+		makeRoom: func() {},
+		few:      simFew,
+		cut:      50,
+		hold:     hold{lock: s.server},
+		pace:     pace{s.config.MinDelay, s.config.MaxDelay},
+		pause:    s.turns.pause,
+		status:   new(status),
+		log:      discard,
+		trace: func(report Checked) {
+			s.checked(report)
+			s.turns.yield()
+		},
+	}
 	if s.chance(0.2) {
 		s.crowd()
 	}
 	return s
 }
 
-// crowd begins a wait for more barriers than are asked for with every check. Their transaction is
+// simFew is checker.few of a simulation.
+const simFew = 64
+
+// crowd begins waits for more barriers than are asked for with every check. Their transaction is
 // prepared, so that it outlives crashes.
 func (s *simulation) crowd() {
 	tx := s.server.db.begin()
 	tx.stays, tx.quiet, tx.state = true, true, txPrepared
 	s.server.db.flush()
 	s.open = append(s.open, tx)
-	s.server.db.finish(s.server.db.begin(), txAborted) // so that snapshots list tx
-	for range fewTokens + 6 {
+	if s.chance(0.7) {
+		s.server.db.finish(s.server.db.begin(), txAborted) // so that snapshots list tx
+	}
+	for range simFew + 6 {
 		s.create(tx)
 	}
-	s.subscribe(s.barriers)
+	if s.chance(0.5) {
+		s.subscribe(s.barriers)
+		return
+	}
+	for _, b := range s.barriers {
+		s.subscribe([]*simBarrier{b})
+	}
 }

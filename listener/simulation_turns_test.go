@@ -8,7 +8,7 @@ import (
 )
 
 // turns makes the listener's goroutines run one at a time, and the simulation's only while all of them
-// have stopped: at a call to the server, at rest, for a notification, or at a trace function. Whose turn
+// have stopped: at a call to the server, in a pause, for a notification, or at a trace function. Whose turn
 // is next is drawn from the seed, and nothing is left to the runtime.
 type turns struct {
 	stopped []*turn
@@ -30,8 +30,8 @@ func (t *turns) await(at time.Time, ready func() bool) {
 // yield lets others go first, perhaps.
 func (t *turns) yield() { t.await(time.Now(), func() bool { return true }) }
 
-// rest is a loop's rest.
-func (t *turns) rest(ctx context.Context, until time.Time, signal <-chan struct{}) {
+// pause is a loop's pause.
+func (t *turns) pause(ctx context.Context, until time.Time, signal <-chan struct{}) {
 	t.await(until, func() bool { return len(signal) > 0 || ctx.Err() != nil })
 	select {
 	case <-signal:

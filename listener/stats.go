@@ -6,8 +6,8 @@ import "sync"
 type Stats struct {
 	Waiting   int   // waits that have not ended
 	Pending   int   // barriers that they wait for
-	Connected bool  // whether the LISTEN connection is up and heard; false with Config.PollOnly
-	LastErr   error // why the LISTEN connection was last lost or the last check failed; nil when all is well again
+	Connected bool  // whether the LISTEN connection is up and hears; false with Config.PollOnly
+	LastErr   error // why Run returned, the LISTEN connection was last lost, or the last check failed; nil when all is well again
 
 	Connections   uint64 // LISTEN connections that were up
 	Announcements uint64 // heard
@@ -16,14 +16,15 @@ type Stats struct {
 	FailedChecks  uint64
 
 	// Barriers by what ended their waits.
-	ResolvedByAnnouncement, ResolvedByCheck, ResolvedByWatch, ResolvedByMemory uint64
+	ResolvedByAnnouncement, ResolvedByCheck, ResolvedByMemory uint64
 }
 
-// status is what Stats tells of the connections.
+// status is what Stats says of the connections.
 type status struct {
 	mu                   sync.Mutex
 	up                   bool
 	listenErr, checkErr  error
+	runErr               error // why Run returned, if not because of its context
 	connections          uint64
 	checks, failedChecks uint64
 }
@@ -51,6 +52,18 @@ func (s *status) checked(err error) {
 	}
 }
 
+func (s *status) failed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.up, s.runErr = false, err
+}
+
+func (s *status) stopped() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.up = false
+}
+
 // Stats returns the current numbers.
 func (l *Listener) Stats() Stats {
 	l.waits.mu.Lock()
@@ -61,7 +74,6 @@ func (l *Listener) Stats() Stats {
 		Malformed:              l.waits.counts.malformed,
 		ResolvedByAnnouncement: l.waits.counts.byAnnouncement,
 		ResolvedByCheck:        l.waits.counts.byCheck,
-		ResolvedByWatch:        l.waits.counts.byWatch,
 		ResolvedByMemory:       l.waits.counts.byMemory,
 	}
 	l.waits.mu.Unlock()
@@ -69,9 +81,10 @@ func (l *Listener) Stats() Stats {
 	l.status.mu.Lock()
 	defer l.status.mu.Unlock()
 	stats.Connected = l.status.up
-	stats.LastErr = l.status.listenErr
-	if stats.LastErr == nil {
-		stats.LastErr = l.status.checkErr
+	for _, err := range []error{l.status.checkErr, l.status.listenErr, l.status.runErr} {
+		if err != nil {
+			stats.LastErr = err
+		}
 	}
 	stats.Connections = l.status.connections
 	stats.Checks = l.status.checks

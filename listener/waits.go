@@ -8,143 +8,141 @@ import (
 )
 
 // A waitSet holds everything that is waited for. It does no I/O and starts no goroutine: whoever
-// learns an outcome calls announce or resolve, and the channels of the waits concerned are closed.
+// learns an outcome calls hear or apply, and the waits concerned end.
 //
 // A barrier is in pending while somebody waits for it and its outcome is unknown. It is in fresh
 // until a check has asked for it, from then on in the list of its transaction, so that a check need
-// only ask for what is new and for the transactions that a snapshot shows as ended.
+// only ask for what is new and for the transactions that have ended.
 type waitSet struct {
-	// wake gets a token whenever a check may be due sooner than it was. Capacity 1.
+	// wake gets a signal whenever a check may be due sooner than it was. Capacity 1.
 	wake chan struct{}
-	// watch gets one whenever there may be something new to watch. Capacity 1.
-	watch chan struct{}
 	// resolved, unless nil, is told each outcome, without the lock.
 	resolved func(Resolved)
 
-	mu        sync.Mutex // guards all below, and the barriers and subscriptions reachable from it
-	pending   map[pgbarrier.Token]*barrier
-	fresh     list[*barrier]
-	running   map[uint64]*transaction // by xid
-	ordered   list[*transaction]      // the same, in an order that a replay repeats
-	waiting   int                     // subscriptions that have not ended
-	recent    recent
-	epoch     uint64    // see doubt
-	asked     epochs    // in which the check and the watch under way began
-	unheard   bool      // see hearing
-	checkAll  bool      // the next check asks for everything
-	seenEnded bool      // the watch has seen the end of a transaction that it did not ask for
-	watched   time.Time // until then the watch needs no help, see demand
-	heardAt   time.Time // last announcement
-	closed    error     // why no wait can begin any more
-	counts    waitCounts
+	mu           sync.Mutex // guards all below, and what is reachable from it
+	pending      map[pgbarrier.Token]*barrier
+	fresh        list[*barrier]
+	transactions map[uint64]*transaction // by xid
+	ordered      list[*transaction]      // the same, the latest first
+	questions    list[*question]
+	waiting      int // subscriptions that have not ended
+
+	announced  announced
+	listening  bool      // a session would tell of a crash, see setListening
+	heardAt    time.Time // last announcement
+	statements uint64    // answered; numbers them
+	checkAll   bool      // the next check asks for everything
+	left       bool      // the last check left something pending
+	youngest   time.Time // see demand
+	stale      bool      // youngest has to be found anew
+	origin     uint32
+	answered   bool  // origin is known
+	closed     error // why no wait can begin any more
+	counts     waitCounts
 }
 
-type epochs struct{ check, watch uint64 }
-
 type waitCounts struct {
-	announcements, malformed                   uint64
-	byAnnouncement, byCheck, byMemory, byWatch uint64
+	announcements, malformed          uint64
+	byAnnouncement, byCheck, byMemory uint64
 }
 
 // A barrier is one token that is waited for.
 type barrier struct {
-	token pgbarrier.Token
-	since time.Time
-	place node[*barrier]      // in fresh or in its transaction's list
-	waits list[*Subscription] // never empty while the barrier is pending
-	asked uint64              // the last check that asked for it
+	token   pgbarrier.Token
+	since   time.Time
+	node    node[*barrier]      // in fresh or in its transaction's list
+	waits   list[*Subscription] // never empty while the barrier is pending
+	asked   uint64              // the last check that asked for it
+	several bool                // a wait for several tokens is among the waits
 }
 
-// A transaction groups the pending barriers with one xid.
+// A transaction groups the pending barriers with one xid that a check has asked for.
 type transaction struct {
 	xid      uint64
 	barriers list[*barrier]
-	newest   time.Time          // since of the barrier that joined last
-	place    node[*transaction] // in ordered
+	newest   time.Time // since of the barrier that joined last
+	asked    uint64    // the last check that asked for one of them
+	node     node[*transaction]
 }
 
 func newWaitSet(resolved func(Resolved)) *waitSet {
 	return &waitSet{
-		wake:     make(chan struct{}, 1),
-		watch:    make(chan struct{}, 1),
-		resolved: resolved,
-		epoch:    1,
-		asked:    epochs{1, 1},
-		pending:  make(map[pgbarrier.Token]*barrier),
-		running:  make(map[uint64]*transaction),
+		wake:         make(chan struct{}, 1),
+		resolved:     resolved,
+		pending:      make(map[pgbarrier.Token]*barrier),
+		transactions: make(map[uint64]*transaction),
 	}
 }
 
-// subscribe begins a wait for all of the tokens, which must be valid and at least one.
-func (s *waitSet) subscribe(tokens []pgbarrier.Token) *Subscription {
-	sub := &Subscription{set: s, done: make(chan struct{}), err: ErrPending, missing: len(tokens)}
+// subscribe begins a wait for all of the tokens, which must be valid and at least one. call, unless
+// nil, is called when it has ended.
+func (s *waitSet) subscribe(tokens []pgbarrier.Token, call func(error)) *Subscription {
+	sub := &Subscription{set: s, call: call, err: ErrPending, missing: len(tokens)}
 	if len(tokens) == 1 {
-		sub.seats = sub.oneSeat[:]
+		sub.entries = sub.oneEntry[:]
 	} else {
-		sub.seats = make([]seat, len(tokens))
+		sub.entries = make([]entry, len(tokens))
 	}
 	now := time.Now()
-	var reports []Resolved
+	var n news
 
 	s.mu.Lock()
 	s.waiting++
-	if s.closed != nil {
-		s.end(sub, s.closed)
-	}
-	for i, t := range tokens {
-		if sub.ended() {
-			break
+	switch {
+	case s.closed != nil:
+		s.end(sub, s.closed, &n)
+	case len(tokens) == 1 && s.announced.has(tokens[0], now):
+		s.counts.byMemory++
+		n.resolve(s, Resolved{Token: tokens[0], By: ByMemory})
+		s.end(sub, nil, &n)
+	default:
+		for i, t := range tokens {
+			sub.entries[i].element = sub
+			s.join(&sub.entries[i], t, now)
 		}
-		if outcome, known := s.recent.outcome(t, now); known {
-			s.counts.byMemory++
-			if s.resolved != nil {
-				reports = append(reports, Resolved{Token: t, Err: outcome, By: ByMemory})
-			}
-			if len(tokens) > 1 { // confirm may need it
-				sub.seats[i] = seat{node: node[*Subscription]{element: sub}, barrier: &barrier{token: t}}
-			}
-			s.settle(sub, outcome, 0)
-			continue
-		}
-		sub.seats[i].element = sub
-		s.join(&sub.seats[i], t, now)
 	}
 	toCheck := s.fresh.size > 0
 	s.mu.Unlock()
 
-	s.report(reports)
+	s.tell(n)
 	if toCheck {
 		signal(s.wake)
 	}
 	return sub
 }
 
-// join takes the seat among those who wait for t. The caller holds mu, and signals wake.
-func (s *waitSet) join(place *seat, t pgbarrier.Token, now time.Time) {
+// join takes e among those who wait for t. The caller holds mu, and signals wake.
+func (s *waitSet) join(e *entry, t pgbarrier.Token, now time.Time) {
 	b := s.pending[t]
 	if b == nil {
 		b = &barrier{token: t, since: now}
-		b.place.element = b
+		b.node.element = b
 		s.pending[t] = b
-		s.fresh.push(&b.place)
+		s.fresh.push(&b.node)
 	}
-	place.barrier = b
-	b.waits.push(&place.node)
+	b.several = b.several || len(e.element.entries) > 1
+	e.barrier = b
+	b.waits.push(&e.node)
 }
 
-// end closes sub.Done and leaves nothing of sub behind. The caller holds mu.
-func (s *waitSet) end(sub *Subscription, err error) {
+// end ends sub and leaves nothing of it behind. The caller holds mu, and tells n after releasing it.
+func (s *waitSet) end(sub *Subscription, err error, n *news) {
 	sub.err = err
-	close(sub.done)
+	if sub.done != nil {
+		close(sub.done)
+	}
+	if sub.call != nil {
+		n.ended = append(n.ended, sub)
+	}
 	s.waiting--
-	for i := range sub.seats {
-		seat := &sub.seats[i]
-		seat.leave()
-		if seat.barrier != nil && seat.barrier.waits.size == 0 {
-			s.remove(seat.barrier)
+	for i := range sub.entries {
+		e := &sub.entries[i]
+		e.leave()
+		if e.barrier != nil && e.barrier.waits.size == 0 {
+			s.remove(e.barrier)
 		}
 	}
-	sub.seats, sub.oneSeat = nil, [1]seat{}
+	sub.entries, sub.oneEntry = nil, [1]entry{}
 }
 
 // remove takes b out of the set, if it still is in it. The caller holds mu.
@@ -153,28 +151,71 @@ func (s *waitSet) remove(b *barrier) {
 		return
 	}
 	delete(s.pending, b.token)
-	b.place.leave()
-	if tx := s.running[b.token.XID]; tx != nil && tx.barriers.size == 0 {
-		delete(s.running, b.token.XID)
-		tx.place.leave()
+	b.node.leave()
+	if b.since.Equal(s.youngest) {
+		s.stale = true
+	}
+	if tx := s.transactions[b.token.XID]; tx != nil && tx.barriers.size == 0 {
+		delete(s.transactions, b.token.XID)
+		tx.node.leave()
 	}
 }
 
-// close ends every wait, and every wait to come, with err.
-func (s *waitSet) close(err error) {
+// oldest returns since when the oldest pending barrier is waited for, or zero.
+func (s *waitSet) oldest() (since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = err
 	for _, b := range s.pending {
-		for b.waits.first != nil {
-			s.end(b.waits.first.element, err)
+		if since.IsZero() || b.since.Before(since) {
+			since = b.since
 		}
+	}
+	return since
+}
+
+// close ends every wait and every question, and all that are to come, with err.
+func (s *waitSet) close(err error) {
+	var n news
+	s.mu.Lock()
+	s.closed = err
+	for s.fresh.first != nil {
+		s.end(s.fresh.first.element.waits.first.element, err, &n)
+	}
+	for s.ordered.first != nil {
+		s.end(s.ordered.first.element.barriers.first.element.waits.first.element, err, &n)
+	}
+	for q := range s.questions.all {
+		s.answer(q, nil, err)
+	}
+	s.mu.Unlock()
+
+	s.tell(n)
+}
+
+// news is what is told when mu has been released.
+type news struct {
+	resolved []Resolved
+	ended    []*Subscription // those with a function to call
+}
+
+func (n *news) resolve(s *waitSet, r Resolved) {
+	if s.resolved != nil {
+		n.resolved = append(n.resolved, r)
 	}
 }
 
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // a signal is waiting already
+// announcements returns how many have been heard.
+func (s *waitSet) announcements() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts.announcements
+}
+
+func (s *waitSet) tell(n news) {
+	for _, r := range n.resolved {
+		s.resolved(r)
+	}
+	for _, sub := range n.ended {
+		sub.call(sub.err)
 	}
 }

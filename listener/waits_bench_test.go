@@ -12,7 +12,7 @@ func BenchmarkWaitSet(b *testing.B) {
 		b.Run(fmt.Sprintf("pending=%d", pending), func(b *testing.B) {
 			s := newWaitSet(nil)
 			for i := range pending {
-				s.subscribe([]pgbarrier.Token{token(b, uint64(1+i%99))})
+				s.subscribe([]pgbarrier.Token{token(b, uint64(1+i%99))}, nil)
 			}
 			s.toCheck(1, 0)
 			tok := token(b, 7)
@@ -20,7 +20,7 @@ func BenchmarkWaitSet(b *testing.B) {
 				b.ReportAllocs()
 				one := []pgbarrier.Token{tok}
 				for b.Loop() {
-					s.subscribe(one).Close()
+					s.subscribe(one, nil).Close()
 				}
 			})
 			b.Run("subscribe+announce", func(b *testing.B) {
@@ -28,19 +28,16 @@ func BenchmarkWaitSet(b *testing.B) {
 				one := []pgbarrier.Token{tok}
 				for b.Loop() {
 					one[0].Origin++
-					s.subscribe(one)
-					s.announce(one[0])
+					s.subscribe(one, nil)
+					hear(s, one[0])
 				}
 			})
 			b.Run("idle-check", func(b *testing.B) {
-				snapshot, err := pgbarrier.ParseSnapshot("1:100:" + join(upTo(100)))
-				if err != nil {
-					b.Fatal(err)
-				}
+				snapshot := below100(nil)
 				b.ReportAllocs()
 				for n := uint64(2); b.Loop(); n++ {
 					s.toCheck(n, 0)
-					s.notRunning(n, snapshot)
+					s.ended(n, snapshot)
 				}
 			})
 		})

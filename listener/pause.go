@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// A rest is how a loop of the listener waits when it waits for no connection: until signal has
+// A pause is how a loop of the listener waits when it waits for no connection: until signal has
 // something (it is taken out), the time has come, or ctx ends. A nil signal never has, the zero time
 // never comes. It is a field of each loop, so that a simulation decides whose turn it is.
-type rest func(ctx context.Context, until time.Time, signal <-chan struct{})
+type pause func(ctx context.Context, until time.Time, signal <-chan struct{})
 
-// untilReady is the rest of a listener that is not simulated.
+// untilReady is the pause of a listener that is not simulated.
 func untilReady(ctx context.Context, until time.Time, signal <-chan struct{}) {
 	var ring <-chan time.Time
 	if !until.IsZero() {
@@ -25,7 +25,11 @@ func untilReady(ctx context.Context, until time.Time, signal <-chan struct{}) {
 	}
 }
 
-// sleep rests for the duration d.
-func (r rest) sleep(ctx context.Context, d time.Duration) { r(ctx, time.Now().Add(d), nil) }
+func sleep(ctx context.Context, d time.Duration) { untilReady(ctx, time.Now().Add(d), nil) }
 
-func sleep(ctx context.Context, d time.Duration) { rest(untilReady).sleep(ctx, d) }
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // a signal is waiting already
+	}
+}

@@ -10,12 +10,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/pgbarrier/pgbarrier"
 )
 
-// A crash may be noticed by the query connection first. That the statement is tried again must not hide it.
-func TestAQueryConnectionThatWasLostMakesTheListenerForgetWhatItHeard(t *testing.T) {
+// A crash may be noticed by the check connection first. That the statement is tried again must not hide it.
+func TestACheckConnectionThatWasLostMakesTheListenerForgetWhatItHeard(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -41,19 +39,18 @@ func TestAQueryConnectionThatWasLostMakesTheListenerForgetWhatItHeard(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.query.close()
+	defer l.conn.close()
 	ping := func() {
 		t.Helper()
-		err := l.query.do(t.Context(), func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) })
+		err := l.conn.do(t.Context(), func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) })
 		if err != nil {
 			t.Error(err)
 		}
 	}
 	ping()
-	l.waits.hearing(true) // as if a session were there that has not noticed
-	l.waits.asking()
+	l.waits.setListening(true) // as if a session were there that has not noticed
 	a := token(t, 7)
-	l.waits.judged([]pgbarrier.Token{a}, []pgbarrier.Status{pgbarrier.Committed}, ByCheck)
+	hear(l.waits, a)
 	ping()
 	if sub := l.Subscribe(a); !ended(sub) {
 		t.Error("forgot though the connection is up")
@@ -114,7 +111,7 @@ func TestASessionThatDidNotTellItsDefaultsIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := newQueryConn(dialer{config: config}, func() {})
+	q := newCheckConn(dialer{config: config}, func() {})
 	defer q.close()
 	ping := func() error {
 		return q.do(t.Context(), func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) })
@@ -124,25 +121,6 @@ func TestASessionThatDidNotTellItsDefaultsIsReplaced(t *testing.T) {
 	}
 	if err := ping(); err != nil {
 		t.Errorf("on another session: %v", err)
-	}
-}
-
-// An answer that was under way when the connection was lost may be from before a crash.
-func TestAnAnswerFromBeforeALossEndsItsWaitsAndIsNotRemembered(t *testing.T) {
-	s := newWaitSet(nil)
-	a := token(t, 7)
-	sub := s.subscribe([]pgbarrier.Token{a})
-	asked, _ := s.toCheck(1, 0)
-	s.asking()
-	s.recheck()
-	s.judged(asked, []pgbarrier.Status{pgbarrier.Committed}, ByCheck)
-	if !ended(sub) || sub.Err() != nil {
-		t.Errorf("ended %v, %v", ended(sub), sub.Err())
-	}
-	again := s.subscribe([]pgbarrier.Token{a})
-	defer again.Close()
-	if ended(again) {
-		t.Error("remembered")
 	}
 }
 

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/pgbarrier/pgbarrier"
 )
 
 const (
@@ -45,15 +42,16 @@ func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
 			return nil, fmt.Errorf("%w: BeforeConnect: %w", errHook, err)
 		}
 	}
-	// The application's handler would take what a session waits for, and its way of ending a statement may
-	// wait for an answer that a dead connection never gives.
-	config.OnNotification = nil
-	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+	// The application's handler would take what a session waits for; its way of ending a statement may
+	// wait for an answer that a dead connection never gives; and its tracer would be told of checks.
+	config.OnNotification = nil                                                   // breakage: pool's OnNotification dropped
+	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler { // breakage: ctx-watcher replaced
 		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
 	}
+	config.Tracer = nil
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, err
+		return nil, explainRoom(err)
 	}
 	if d.config.AfterConnect != nil {
 		if err := d.config.AfterConnect(ctx, conn); err != nil {
@@ -79,45 +77,3 @@ func closeConn(conn *pgx.Conn) {
 	case <-ctx.Done():
 	}
 }
-
-// listen opens a session that listens on the channels.
-func (d dialer) listen(ctx context.Context, channels ...string) (session, error) {
-	conn, err := d.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	// The session idles for as long as nothing is announced.
-	statements := []string{"SET idle_session_timeout = 0"}
-	for _, channel := range channels {
-		statements = append(statements, "LISTEN "+pgx.Identifier{channel}.Sanitize())
-	}
-	if _, err := conn.Exec(ctx, strings.Join(statements, ";")); err != nil {
-		closeConn(conn)
-		var pgErr *pgconn.PgError
-		if errors.As(err, &pgErr) && pgErr.Code == "25006" { // read_only_sql_transaction: LISTEN during recovery
-			err = fmt.Errorf("pgbarrier: listen: %w (%w)", pgbarrier.ErrStandby, err)
-		}
-		return nil, err
-	}
-	return pgxSession{conn}, nil
-}
-
-type pgxSession struct{ conn *pgx.Conn }
-
-func (s pgxSession) next(ctx context.Context) (channel, payload string, err error) {
-	n, err := s.conn.WaitForNotification(ctx)
-	if err != nil {
-		return "", "", err
-	}
-	return n.Channel, n.Payload, nil
-}
-
-func (s pgxSession) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	return s.conn.Ping(ctx)
-}
-
-func (s pgxSession) close() { closeConn(s.conn) }

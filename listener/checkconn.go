@@ -1,0 +1,240 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
+)
+
+const (
+	// queryTimeout is how long a statement may take at most before its connection is taken for dead, and
+	// firstTimeout how long if none has taken long of late.
+	queryTimeout = 15 * time.Second
+	firstTimeout = 2 * time.Second
+)
+
+// errNoRoom: the server has no room for another connection.
+var errNoRoom = errors.New("no room for a connection")
+
+// A checkConn is the connection for checks. It is opened when it is first needed and again after it
+// broke. One statement runs at a time; the others wait.
+type checkConn struct {
+	dialer dialer
+	// lost is called whenever the connection is gone, before anything is asked on the next: the server
+	// may have crashed, see announced.forget.
+	lost func()
+
+	turn    chan struct{} // capacity 1; whoever has put something in may use the rest
+	conn    *pgx.Conn
+	wrapped bool // checks need a transaction of their own, see harmful
+	held    bool // a transaction is open that holds the announcing lock
+	timeout time.Duration
+}
+
+func newCheckConn(d dialer, lost func()) *checkConn {
+	return &checkConn{dialer: d, lost: lost, turn: make(chan struct{}, 1), timeout: firstTimeout}
+}
+
+// do runs f on the connection. If the connection turns out to have been closed while it was idle, f
+// runs once more on a new one; f must be idempotent.
+func (c *checkConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+	// Not a mutex: nobody waits for a statement on a dead connection longer than its own context.
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.turn }()
+	for {
+		reused := c.conn != nil
+		if !reused {
+			if err := c.open(ctx); err != nil {
+				return err
+			}
+		}
+
+		begun := time.Now()
+		limited, cancel := context.WithTimeout(ctx, c.timeout)
+		err := f(limited, c.conn)
+		timedOut := limited.Err() != nil
+		if err != nil && !c.conn.IsClosed() && c.conn.PgConn().TxStatus() != 'I' {
+			c.end(limited, "ROLLBACK")
+		}
+		cancel()
+		c.timeout = nextTimeout(c.timeout, time.Since(begun))
+
+		if errors.Is(err, pgbarrier.ErrStandby) {
+			// Another connection may find the primary.
+			c.drop()
+			return err
+		}
+		if !c.conn.IsClosed() {
+			return err
+		}
+		c.drop()
+		if !reused || timedOut {
+			return err
+		}
+	}
+}
+
+// open connects, and learns what checks need on this connection.
+func (c *checkConn) open(ctx context.Context) error {
+	conn, err := c.dialer.dial(ctx)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if c.wrapped, err = harmful(limited, conn); err != nil {
+		closeConn(conn)
+		return err
+	}
+	c.conn = conn
+	return nil
+}
+
+// harmful reports whether the session's defaults would harm checks. A check in SERIALIZABLE can make a
+// producer's COMMIT fail, one in REPEATABLE READ costs a snapshot held, and a statement_timeout shorter
+// than ours can keep a check of many tokens from ever ending. They are not SET for the session: behind a
+// pooler in transaction mode it is somebody else's next.
+func harmful(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	settings, err := conn.PgConn().Exec(ctx, "SHOW default_transaction_isolation; SHOW statement_timeout").ReadAll()
+	if err != nil || len(settings) != 2 {
+		return false, err
+	}
+	// In the largest unit that divides it. Minutes, hours and days, of which ParseDuration knows only one, are long enough.
+	timeout, err := time.ParseDuration(string(settings[1].Rows[0][0]))
+	short := err == nil && 0 < timeout && timeout < queryTimeout
+	return short || string(settings[0].Rows[0][0]) != "read committed", nil
+}
+
+const begin = "BEGIN ISOLATION LEVEL READ COMMITTED;" + // breakage: READ COMMITTED wrapping
+	"SET LOCAL statement_timeout = 0" // breakage: statement_timeout wrapping
+
+// check asks about tokens in one statement, in a transaction of its own if need be.
+func (c *checkConn) check(ctx context.Context, tokens []pgbarrier.Token) (answer wire.Answer, err error) {
+	err = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		alone := c.wrapped && !c.held
+		if alone {
+			if _, err := conn.Exec(ctx, begin); err != nil {
+				return err
+			}
+		}
+		if answer, err = wire.Check(ctx, conn, tokens); err != nil {
+			return err
+		}
+		if alone {
+			c.end(ctx, "COMMIT")
+		}
+		return nil
+	})
+	return answer, err
+}
+
+// hold begins a transaction that holds the announcing lock in SHARE mode, if it is free. The server ends
+// it if we do not: nobody else's announcements depend on this process or its network.
+func (c *checkConn) hold(ctx context.Context) bool {
+	err := c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		results, err := conn.PgConn().Exec(ctx, begin+"; SET LOCAL idle_in_transaction_session_timeout = '1s';"+
+			"SELECT coalesce(current_setting('transaction_timeout', true), '0') = '0' AND pg_catalog.pg_try_advisory_xact_lock_shared(7018962344107663491)").ReadAll()
+		if err != nil {
+			return err
+		}
+		if c.held = string(results[len(results)-1].Rows[0][0]) == "t"; !c.held {
+			c.end(ctx, "COMMIT")
+		}
+		return nil
+	})
+	return err == nil && c.held
+}
+
+// release ends the transaction of hold.
+func (c *checkConn) release(ctx context.Context) {
+	_ = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		if c.held {
+			c.end(ctx, "COMMIT")
+		}
+		return nil
+	})
+}
+
+// end ends the transaction, and the connection if that fails. The caller has the turn.
+func (c *checkConn) end(ctx context.Context, statement string) {
+	c.held = false
+	if _, err := c.conn.Exec(ctx, statement); err != nil || c.conn.PgConn().TxStatus() != 'I' {
+		closeConn(c.conn)
+	}
+}
+
+// countSessions returns how many there are on the server.
+func (c *checkConn) countSessions(ctx context.Context) (n int, err error) {
+	err = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_get_backend_idset()").Scan(&n)
+	})
+	return n, err
+}
+
+// notifyHolder returns who holds the lock that NOTIFY takes for its COMMIT, one for the whole server, or
+// "" (PreCommit_Notify, commands/async.c).
+func (c *checkConn) notifyHolder(ctx context.Context) (holder string, err error) {
+	err = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		err := conn.QueryRow(ctx, `SELECT format('pid %s, database %s, application %s', l.pid, a.datname, a.application_name)
+			FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+			WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.objid = 0 AND l.database = 0 AND l.granted`).Scan(&holder)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return holder, err
+}
+
+func (c *checkConn) checkSchema(ctx context.Context) error {
+	return c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return pgbarrier.CheckSchema(ctx, conn)
+	})
+}
+
+// nextTimeout returns the timeout of the statement after one that took so long. A connection that is dead
+// should not hold up the checks for long; a server that is slow gets more time, up to queryTimeout.
+func nextTimeout(timeout, took time.Duration) time.Duration {
+	switch {
+	case took >= timeout/2:
+		return min(2*timeout, queryTimeout)
+	case took < timeout/8:
+		return max(timeout/2, firstTimeout)
+	}
+	return timeout
+}
+
+// drop closes the connection. The caller has the turn.
+func (c *checkConn) drop() {
+	if c.conn != nil {
+		closeConn(c.conn)
+		c.conn, c.held = nil, false
+		c.lost()
+	}
+}
+
+func (c *checkConn) close() {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	c.drop()
+}
+
+// explainRoom wraps the error of a connection attempt for which the server has no room: too_many_connections,
+// and the rest of class 53, insufficient resources.
+func explainRoom(err error) error {
+	if strings.HasPrefix(wire.SQLState(err), "53") {
+		return fmt.Errorf("%w: %w", errNoRoom, err)
+	}
+	return err
+}

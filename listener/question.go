@@ -1,0 +1,97 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
+)
+
+// Check returns what a check that begins after the call finds of the tokens, in their order. It asks
+// together with all others that wait, in one statement if it can, and waits for no outcome: what is not
+// decided yet is Pending.
+//
+// While the database cannot be reached, and before Run, Check waits. If ctx ends first it returns
+// ctx.Err(), and if Run returns, pgbarrier.ErrClosed.
+func (l *Listener) Check(ctx context.Context, tokens ...pgbarrier.Token) ([]pgbarrier.Status, error) {
+	for _, t := range tokens {
+		if err := t.Valid(); err != nil {
+			return nil, fmt.Errorf("pgbarrier: check: %w", err)
+		}
+	}
+	q := l.waits.ask(tokens)
+	select {
+	case <-q.done:
+		return q.statuses, q.err
+	case <-ctx.Done():
+		l.waits.withdraw(q)
+		return nil, ctx.Err()
+	}
+}
+
+// Origin returns the origin of the listener's database, which its tokens have, and whether it is known:
+// once the listener is ready it is.
+func (l *Listener) Origin() (origin uint32, known bool) {
+	l.waits.mu.Lock()
+	defer l.waits.mu.Unlock()
+	return l.waits.origin, l.waits.answered
+}
+
+// A question is a call of Check. The next check that succeeds answers it.
+type question struct {
+	node[*question]
+	tokens []pgbarrier.Token
+
+	done     chan struct{} // the rest may be read when it is closed
+	statuses []pgbarrier.Status
+	err      error
+}
+
+func (s *waitSet) ask(tokens []pgbarrier.Token) *question {
+	q := &question{tokens: tokens, done: make(chan struct{})}
+	q.element = q
+	s.mu.Lock()
+	if s.closed != nil {
+		s.answer(q, nil, s.closed)
+	} else {
+		s.questions.push(&q.node)
+	}
+	s.mu.Unlock()
+
+	signal(s.wake)
+	return q
+}
+
+// withdraw takes back a question whose answer nobody waits for.
+func (s *waitSet) withdraw(q *question) {
+	s.mu.Lock()
+	q.leave()
+	s.mu.Unlock()
+}
+
+// answerAll gives questions the outcomes that one check has found of all their tokens.
+func (s *waitSet) answerAll(questions []*question, outcomes []wire.Outcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, q := range questions {
+		statuses := make([]pgbarrier.Status, len(q.tokens))
+		for i := range q.tokens {
+			statuses[i] = pgbarrier.Status(outcomes[i])
+		}
+		outcomes = outcomes[len(q.tokens):]
+		s.answer(q, statuses, nil)
+	}
+}
+
+// answer answers a question, once. The caller holds mu.
+func (s *waitSet) answer(q *question, statuses []pgbarrier.Status, err error) {
+	select {
+	case <-q.done:
+		return
+	default:
+	}
+	q.leave()
+	q.statuses, q.err = statuses, err
+	close(q.done)
+}

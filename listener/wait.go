@@ -1,0 +1,64 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pgbarrier/pgbarrier"
+)
+
+// Wait returns nil once the transactions of all the tokens have committed and can be read on the
+// primary. It returns a *pgbarrier.TokenError as soon as one of them is known not to: ErrAborted,
+// ErrExpired, ErrWrongDatabase, ErrInvalidToken. If ctx ends first it returns ctx.Err(), and if Run
+// returns, pgbarrier.ErrClosed: then the wait has no outcome. A database outage delays a wait and
+// never ends it.
+func (l *Listener) Wait(ctx context.Context, tokens ...pgbarrier.Token) error {
+	sub := l.Subscribe(tokens...)
+	defer sub.Close()
+	select {
+	case <-sub.Done():
+	case <-ctx.Done():
+	}
+	if err := sub.Err(); err != ErrPending {
+		return err
+	}
+	return ctx.Err()
+}
+
+// Subscribe begins a wait for all of the tokens and returns at once. What Wait says of errors holds
+// for [Subscription.Err]. The caller must close the subscription.
+func (l *Listener) Subscribe(tokens ...pgbarrier.Token) *Subscription {
+	return l.subscribe(nil, tokens)
+}
+
+// SubscribeFunc is Subscribe with a function in place of a channel, for callers that keep very many waits:
+// f is called once when the wait has ended, with what Wait would return, but not if that was by
+// [Subscription.Close]. It is called without locks held, by SubscribeFunc itself if the wait ends at once and
+// by the listener's goroutines otherwise, which it must not hold up.
+func (l *Listener) SubscribeFunc(f func(err error), tokens ...pgbarrier.Token) *Subscription {
+	return l.subscribe(f, tokens)
+}
+
+func (l *Listener) subscribe(call func(error), tokens []pgbarrier.Token) *Subscription {
+	if err := validate(tokens); err != nil {
+		if call != nil {
+			call(err)
+		}
+		return &Subscription{set: l.waits, err: err}
+	}
+	sub := l.waits.subscribe(tokens, call)
+	l.reminder.start()
+	return sub
+}
+
+func validate(tokens []pgbarrier.Token) error {
+	if len(tokens) == 0 {
+		return fmt.Errorf("pgbarrier: wait: %w: there is none to wait for", pgbarrier.ErrInvalidToken)
+	}
+	for _, t := range tokens {
+		if err := t.Valid(); err != nil {
+			return fmt.Errorf("pgbarrier: wait: %w", err)
+		}
+	}
+	return nil
+}
