@@ -29,7 +29,7 @@ func (r *Report) WriteTables(w io.Writer) error {
 		t.write(&b)
 	}
 	if len(r.Verdicts) > 0 {
-		b.WriteString("\ngoals, with the ratio of the medians' rounds or the value:\n")
+		b.WriteString("\ngoals, with the median of the rounds' values or ratios:\n")
 	}
 	for _, v := range r.Verdicts {
 		fmt.Fprintf(&b, "  %s\n", v)

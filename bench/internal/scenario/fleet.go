@@ -74,22 +74,20 @@ func (l *Lab) fleet(ctx context.Context, db *Database, n int, row *report.Row) (
 		jobs []fleetJob
 		cpu  float64
 	)
-	once := func(_ int, conn *pgxpool.Conn) error {
-		number := l.nextID()
-		job := fleetJob{process: processes[int(number)%len(processes)], number: number}
-		if err := job.transact(ctx, conn.Conn()); err != nil {
-			return err
-		}
-		mu.Lock()
-		jobs = append(jobs, job)
-		mu.Unlock()
-		return nil
-	}
-	warm := sync.OnceFunc(func() { cpu = serverCPU(l.postmaster) })
-	took, err := l.produce(ctx, db, func(conn *pgxpool.Conn) error { return conn.Ping(ctx) }, func(i int, conn *pgxpool.Conn) error {
-		warm()
-		return once(i, conn)
-	})
+	took, err := l.produce(ctx, db,
+		func(conn *pgxpool.Conn) error { return conn.Ping(ctx) },
+		func() { cpu = serverCPU(l.postmaster) },
+		func(_ int, conn *pgxpool.Conn) error {
+			number := l.nextID()
+			job := fleetJob{process: processes[int(number)%len(processes)], number: number}
+			if err := job.transact(ctx, conn.Conn()); err != nil {
+				return err
+			}
+			mu.Lock()
+			jobs = append(jobs, job)
+			mu.Unlock()
+			return nil
+		})
 	used := serverCPU(l.postmaster) - cpu
 	if err != nil {
 		return err
@@ -112,7 +110,7 @@ func (l *Lab) fleet(ctx context.Context, db *Database, n int, row *report.Row) (
 	row.Add("commits/s", float64(len(jobs))/took.Seconds())
 	addLatencies(row, "sent→run ", sent)
 	row.Add("late", float64(len(jobs)-len(sent)))
-	row.Add("checks", float64(checks))
+	row.Add("checks/s", float64(checks)/took.Seconds())
 	row.Add(metricPerCommit, used/float64(len(jobs)))
 	return nil
 }

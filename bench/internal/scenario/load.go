@@ -34,7 +34,7 @@ func runLoad(ctx context.Context, l *Lab) error {
 
 		var perProducer [producers][]*contender.Job
 		took, err := l.produce(ctx, db,
-			func(conn *pgxpool.Conn) error { return l.warmUp(ctx, conn.Conn(), c, w) },
+			func(conn *pgxpool.Conn) error { return l.warmUp(ctx, conn.Conn(), c, w) }, func() {},
 			func(producer int, conn *pgxpool.Conn) error {
 				job := contender.NewJob(l.nextID())
 				perProducer[producer] = append(perProducer[producer], job)
@@ -48,8 +48,9 @@ func runLoad(ctx context.Context, l *Lab) error {
 	})
 }
 
-// produce runs the producers, on connections that are open and warm before the clock starts, for the duration.
-func (l *Lab) produce(ctx context.Context, db *Database, warmUp func(*pgxpool.Conn) error, once func(producer int, conn *pgxpool.Conn) error) (time.Duration, error) {
+// produce runs the producers for the duration, on connections that are open and warm before the clock starts.
+func (l *Lab) produce(ctx context.Context, db *Database, warmUp func(*pgxpool.Conn) error, begin func(),
+	once func(producer int, conn *pgxpool.Conn) error) (time.Duration, error) {
 	conns := make([]*pgxpool.Conn, producers)
 	var warm errgroup.Group
 	for i := range conns {
@@ -72,6 +73,7 @@ func (l *Lab) produce(ctx context.Context, db *Database, warmUp func(*pgxpool.Co
 		return 0, err
 	}
 
+	begin()
 	producing, failed := errgroup.WithContext(ctx)
 	begun := time.Now()
 	for i, conn := range conns {
