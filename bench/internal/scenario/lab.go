@@ -41,7 +41,7 @@ type Database struct {
 var settings = map[string]string{
 	"commit_delay":    "1000", // µs
 	"commit_siblings": "0",
-	"max_connections": "1000", // 128 listening processes with three each
+	"max_connections": "600", // 128 listening processes with three each
 	"shared_buffers":  "256MB",
 	"max_wal_size":    "4GB", // few checkpoints during a measurement
 }
@@ -77,7 +77,7 @@ func (l *Lab) describe(ctx context.Context) error {
 	l.Report.Machine = m
 	l.Report.Settings = map[string]string{}
 	rows, err := l.admin.Query(ctx, `SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY($1)`,
-		[]string{"commit_delay", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "wal_level", "shared_buffers", "max_wal_size", "autovacuum"})
+		[]string{"commit_delay", "max_connections", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "wal_level", "shared_buffers", "max_wal_size", "autovacuum"})
 	if err != nil {
 		return err
 	}
