@@ -137,9 +137,9 @@ func (r *receiver) lose(ctx context.Context, err error) {
 	if !proved.IsZero() && time.Since(proved) >= healthySpell {
 		r.delay = minReconnect
 	}
-	pause := r.jitter(r.delay)
+	r.notBefore = later(r.notBefore, time.Now().Add(r.jitter(r.delay)))
+	pause := time.Until(r.notBefore)
 	r.delay = min(2*r.delay, maxReconnect)
-	r.notBefore = later(r.notBefore, time.Now().Add(pause))
 	r.mu.Unlock()
 	if ctx.Err() != nil {
 		return
@@ -205,15 +205,18 @@ func (r *receiver) sendProbe(ctx context.Context, s *session) {
 	limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
 	err := r.probe(limited, payload)
 	cancel()
-	kept := err != nil && r.excused(ctx, err)
+	excuse := r.excuse(ctx, err)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case ctx.Err() != nil:
 	case !s.heardAt.Before(begun): // that, or something else
-	case kept:
-		s.nextProbe = time.Now().Add(r.heartbeat / 2)
+	case excuse != "":
+		if s.excuse != excuse {
+			r.log.Warn("pgbarrier: the LISTEN connection cannot be probed: "+excuse, "error", err)
+		}
+		s.excuse, s.nextProbe = excuse, time.Now().Add(r.heartbeat/2)
 	case err != nil:
 		s.replace(fmt.Errorf("%w: %w", errNoProbe, err))
 	default:
@@ -221,24 +224,18 @@ func (r *receiver) sendProbe(ctx context.Context, s *session) {
 	}
 }
 
-// excused reports whether it says nothing about the session that a probe could not be sent: there was no room
-// for the connection that sends it, or the lock that NOTIFY takes is held. Another session could not be probed
-// either.
-func (r *receiver) excused(ctx context.Context, err error) bool {
+// excuse returns why it says nothing about the session that a probe could not be sent: no other could be
+// probed either.
+func (r *receiver) excuse(ctx context.Context, err error) string {
 	if errors.Is(err, errNoRoom) {
-		r.log.Warn("pgbarrier: no room to probe the LISTEN connection", "error", err)
-		return true
+		return "there is no room for the connection that sends probes"
 	}
-	if !errors.Is(err, errNotSent) {
-		return false
+	if errors.Is(err, errNotSent) {
+		limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
+		defer cancel()
+		if holder, err := r.holder(limited); err == nil && holder != "" {
+			return "a COMMIT holds the lock of NOTIFY (object 0 of pg_database) and holds up all notifications: " + holder
+		}
 	}
-	limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
-	defer cancel()
-	holder, err := r.holder(limited)
-	if err != nil || holder == "" {
-		return false
-	}
-	r.log.Warn("pgbarrier: all notifications are held up by a COMMIT that holds NOTIFY's lock, waits end by checks",
-		"lock", "object 0 of pg_database", "holder", holder)
-	return true
+	return ""
 }

@@ -31,6 +31,7 @@ type session struct {
 	nextProbe time.Time // when it has to be probed if nothing is heard until then
 	probedAt  time.Time // when a probe was sent that has not been heard; zero: none
 	payload   string    // of the last probe
+	excuse    string    // why it could not be probed the last time
 	reason    error     // why it is ended; nil: it is not
 }
 
@@ -60,7 +61,7 @@ func (s *session) hears(payload string, now, until time.Time) (first bool) {
 	if first {
 		s.proved = now
 	}
-	s.heardAt, s.probedAt, s.nextProbe = now, time.Time{}, until
+	s.heardAt, s.probedAt, s.nextProbe, s.excuse = now, time.Time{}, until, ""
 	return first
 }
 
