@@ -136,12 +136,20 @@ func (m *Metric) Summary() benchmath.Summary {
 }
 
 // RatioTo summarizes the rounds' ratios to the same rounds of base: what slows the machine for a while
-// slows both.
+// slows both. Two zeros are equal; anything else is a thousand times zero, because benchmath knows no infinity
+// and the round must not be left out in our favour.
 func (m *Metric) RatioTo(base *Metric) benchmath.Summary {
 	var ratios []Number
 	if m != nil && base != nil {
 		for i := range min(len(m.Rounds), len(base.Rounds)) {
-			ratios = append(ratios, m.Rounds[i]/base.Rounds[i])
+			ratio := m.Rounds[i] / base.Rounds[i]
+			switch {
+			case m.Rounds[i] == 0 && base.Rounds[i] == 0:
+				ratio = 1
+			case base.Rounds[i] == 0 && m.Rounds[i] > 0:
+				ratio = 1000
+			}
+			ratios = append(ratios, ratio)
 		}
 	}
 	return summaryOf(ratios)
@@ -150,7 +158,7 @@ func (m *Metric) RatioTo(base *Metric) benchmath.Summary {
 func summaryOf(rounds []Number) benchmath.Summary {
 	var values []float64
 	for _, n := range rounds {
-		if v := float64(n); !math.IsNaN(v) && !math.IsInf(v, 0) {
+		if v := float64(n); finite(v) {
 			values = append(values, v)
 		}
 	}

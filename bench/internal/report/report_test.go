@@ -74,6 +74,20 @@ func TestARatioIsTheMedianOfTheRoundsRatios(t *testing.T) {
 	}
 }
 
+// Otherwise a round in which the other took no time would be left out, in our favour.
+func TestARatioToZeroMeetsNoGoal(t *testing.T) {
+	r := &Report{}
+	table := r.Table("idle", "", "floor", "ours")
+	for i := range 5 {
+		table.Row("floor").Add("p50 ms", 0)
+		table.Row("ours").Add("p50 ms", float64(min(i, 1)))
+	}
+	v := r.Judge([]Goal{{Scenario: "idle", Row: "ours", Metric: "p50 ms", Limit: 2, Against: "floor"}})
+	if want := "missed   idle, ours: p50 ms ≤ 2 × floor: 1,000 [1 to 1,000]"; v[0].String() != want {
+		t.Errorf("got %s, want %s", v[0], want)
+	}
+}
+
 func TestGoals(t *testing.T) {
 	for name, test := range map[string]struct {
 		goal Goal

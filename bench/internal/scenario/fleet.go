@@ -68,6 +68,9 @@ func (l *Lab) fleet(ctx context.Context, db *Database, n int, row *report.Row) (
 	if err != nil {
 		return err
 	}
+	if err := l.warmUpFleet(ctx, db, processes); err != nil {
+		return err
+	}
 
 	var (
 		mu   sync.Mutex
@@ -129,6 +132,32 @@ func startFleet(ctx context.Context, url string, n int) (processes []*fleetProce
 		}
 	}
 	return processes, nil
+}
+
+// warmUpFleet has each process wait once, for which it opens its connection for checks.
+func (l *Lab) warmUpFleet(ctx context.Context, db *Database, processes []*fleetProcess) error {
+	tokens, err := committedTokens(ctx, db, 1)
+	if err != nil {
+		return err
+	}
+	number := l.nextID()
+	for _, p := range processes {
+		p.wait(number, tokens[0])
+	}
+	for _, p := range processes {
+		for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+			if _, ok := p.ran(number); ok {
+				break
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if time.Since(begun) > 30*time.Second {
+				return errors.New("a listening process did not end its first wait within 30 s")
+			}
+		}
+	}
+	return nil
 }
 
 func (j *fleetJob) transact(ctx context.Context, conn *pgx.Conn) error {

@@ -20,12 +20,13 @@ func runIdle(ctx context.Context, l *Lab) error {
 		if err != nil {
 			return err
 		}
-		var latencies []time.Duration
+		var sent, returned []time.Duration
 		for _, j := range jobs {
-			latencies = append(latencies, j.SinceReturned())
+			sent, returned = append(sent, j.SinceSent()), append(returned, j.SinceReturned())
 		}
 		row.Add("n", float64(len(jobs)))
-		addLatencies(row, "", latencies)
+		addLatencies(row, "", returned)
+		addLatencies(row, "sent→run ", sent)
 		return nil
 	})
 }

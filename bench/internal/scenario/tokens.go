@@ -30,7 +30,10 @@ func committedTokens(ctx context.Context, db *Database, n int) (tokens []pgbarri
 	return tokens, nil
 }
 
-// pendingTokens makes n tokens of at most 50 transactions that stay open until end is called. Only one of each
+// openTransactions is how many are open for all that is pending, whose number makes each check dearer by itself.
+const openTransactions = 10
+
+// pendingTokens makes n tokens of at most openTransactions transactions that stay open until end is called. Only one of each
 // transaction has a row, which no check can see before it has committed.
 func pendingTokens(ctx context.Context, db *Database, n int) (tokens []pgbarrier.Token, end func(), err error) {
 	var txs []pgx.Tx
@@ -45,7 +48,7 @@ func pendingTokens(ctx context.Context, db *Database, n int) (tokens []pgbarrier
 		}
 	}()
 	tokens = make([]pgbarrier.Token, n)
-	for i := range min(n, 50) {
+	for i := range min(n, openTransactions) {
 		tx, err := db.Pool.Begin(ctx)
 		if err != nil {
 			return nil, nil, err

@@ -33,7 +33,7 @@ func runWaits(ctx context.Context, l *Lab) error {
 	if l.Quick {
 		sizes[1] /= 100
 	}
-	table := l.Report.Table("waits", "one listener, tokens of 50 open transactions; checks of one token more", waitsName(fewWaits), waitsName(manyWaits))
+	table := l.Report.Table("waits", fmt.Sprintf("one listener, tokens of %d open transactions; checks of one token more", openTransactions), waitsName(fewWaits), waitsName(manyWaits))
 	return l.turns(table, func(i int, row *report.Row) error { return l.waits(ctx, db, sizes[i], row) })
 }
 
