@@ -35,9 +35,9 @@ var (
 	sumUp = breakage{"a wait for several adds up commits from before and after a crash", "listener/outcomes.go", "several by one statement",
 		"sub.foundBy != statement", "sub.foundBy == statement && false", "TestAWaitForSeveralForgetsACommitThatACrashTook"}
 	keepSilent = breakage{"a session that went silent is kept", "listener/session.go", "silent session replaced",
-		"return stepReplace, s.probedAt.Add(heartbeat / 2), errSilent", "return stepNone, time.Time{}, nil", "TestAHalfOpenConnectionIsNoticedAndReplaced"}
-	believeListen = breakage{"LISTEN is believed without a proof", "listener/session.go", "LISTEN believed without proof",
-		"return stepReplace, s.probedAt.Add(heartbeat / 2), errDeaf", "return stepNone, time.Time{}, nil", "TestAListenThroughPgBouncerIsReportedWhileWaitsStillEnd"}
+		"s.probedAt.Add(heartbeat / 2), errSilent", "time.Time{}, nil", "TestAHalfOpenConnectionIsNoticedAndReplaced"}
+	believeListen = breakage{"LISTEN is believed without a proof", "listener/session.go", "deaf session replaced",
+		"s.probedAt.Add(heartbeat / 2), errDeaf", "time.Time{}, nil", "TestAListenThroughPgBouncerIsReportedWhileWaitsStillEnd"}
 	anyAnnouncement = breakage{"an announcement ends whatever is waited for", "listener/outcomes.go", "announcement ends only its own token",
 		"s.resolve(t, nil, ByAnnouncement, 0, &n)", "for t := range s.pending { s.resolve(t, nil, ByAnnouncement, 0, &n) }",
 		"TestForgedDuplicatedAndMalformedNotificationsEndNoWaitWrongly"}

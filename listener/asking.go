@@ -18,7 +18,8 @@ type request struct {
 	together  int               // so many of them, the first, belong into one statement
 	all       bool              // nothing else is pending
 	questions []*question
-	young     int // transactions that are waited for since a short time, up to busyYoung
+	young     int    // transactions that are waited for since a short time, up to busyYoung
+	heard     uint64 // announcements since the last request
 }
 
 // toCheck returns what check number n has to ask for: what is fresh, and all if no more than few are pending or
@@ -60,6 +61,7 @@ func (s *waitSet) toCheck(n uint64, few int) request {
 	for q := range s.questions.all {
 		r.questions = append(r.questions, q)
 	}
+	r.heard, s.counts.reported = s.counts.announcements-s.counts.reported, s.counts.announcements
 	now := time.Now()
 	for tx := range s.ordered.all {
 		if now.Sub(tx.newest) > young || r.young == busyYoung {
@@ -116,7 +118,7 @@ func (s *waitSet) checked() {
 func (s *waitSet) recheck() {
 	s.mu.Lock()
 	s.checkAll = true
-	s.announced.forget()
+	clear(s.announced)
 	s.mu.Unlock()
 	signal(s.wake)
 }
@@ -126,7 +128,7 @@ func (s *waitSet) recheck() {
 func (s *waitSet) setListening(yes bool) {
 	s.mu.Lock()
 	s.listening = yes
-	s.announced.forget()
+	clear(s.announced)
 	s.mu.Unlock()
 }
 

@@ -49,11 +49,8 @@ func (c *checker) run(ctx context.Context) {
 		if due.IsZero() || due.After(time.Now()) {
 			c.hold.idle(ctx, due)
 			wake := c.waits.wake
-			if c.past.failures > 0 {
-				wake = nil // nothing makes the next check due sooner
-			}
-			if due.IsZero() {
-				wake = c.waits.wake
+			if c.past.failures > 0 && !due.IsZero() {
+				wake = nil // nothing makes it due sooner
 			}
 			c.pause(ctx, due, wake)
 			continue
@@ -66,6 +63,7 @@ func (c *checker) run(ctx context.Context) {
 func (c *checker) check(ctx context.Context) {
 	c.hold.begin(ctx)
 	c.number++
+	since := time.Since(c.past.started)
 	c.past.started = time.Now()
 	request := c.waits.toCheck(c.number, c.few)
 	report, ended, err := c.answer(ctx, request)
@@ -80,7 +78,7 @@ func (c *checker) check(ctx context.Context) {
 		c.trace(report)
 	}
 	if err == nil {
-		c.hold.checked(ctx, load{young: request.young, ended: ended, announcements: c.waits.announcements(), sessions: c.past.sessions})
+		c.hold.checked(ctx, request.young, ended, request.heard, since, c.past.sessions)
 		c.countSessions(ctx)
 	}
 }

@@ -5,23 +5,22 @@ import (
 	"time"
 )
 
-// A busy checker needs no announcements, and they cost a tenth of the commits on a full machine. So while
-// it is busy it holds the lock of pgbarrier.announce() in SHARE mode, for which producers only try: they
-// commit unannounced then, as riders do. It holds it for a short while at a time, in a transaction of the
-// check connection, and never waits for it.
+// A busy checker needs no announcements, and they cost a tenth of the commits on a full machine. While it is
+// busy it holds the lock of pgbarrier.announce() in SHARE mode, for which producers only try: they commit
+// unannounced then, as riders do. It holds it for a short while at a time and never waits for it.
 
 const (
-	// A checker is busy if it is so in busyChecks checks in a row: so many transactions are waited for
-	// since a short time, or have ended in one check, or announcements a second times the sessions that
-	// they may wake, beyond the first ones.
+	// A checker is busy after busyChecks checks in a row of which each found so many transactions young or
+	// ended, or heard announcements at such a rate, times the sessions beyond the first ones, which they wake.
 	busyChecks  = 4
 	busyYoung   = 16
 	busyEnded   = 8
-	busyWakeups = 20_000
-	wakeupsFrom = 32
-	heldFor     = 100 * time.Millisecond
-	holdGap     = 20 * time.Millisecond // until it may be held again, and their rate is known
-	holdIdle    = 50 * time.Millisecond // it is not held through a longer pause
+	busyWakeups = 20_000 // a second
+	wakeupsFrom = 32     // sessions
+
+	heldFor  = 100 * time.Millisecond
+	holdGap  = 20 * time.Millisecond // until it may be held again
+	holdIdle = 50 * time.Millisecond // it is not held through a longer pause
 )
 
 // A lock is the announcing lock, taken in SHARE mode on the check connection.
@@ -30,24 +29,12 @@ type lock interface {
 	release(ctx context.Context)
 }
 
-// A load is what a check has found of how much there is to do.
-type load struct {
-	young, ended  int    // transactions
-	announcements uint64 // heard so far
-	sessions      int
-}
-
-// A hold decides when the lock is held. The zero hold never does.
+// A hold decides when the lock is held. Without a lock it never is.
 type hold struct {
-	lock lock
-
+	lock     lock
 	since    time.Time // zero: not held
 	released time.Time
 	busy     int // checks in a row that were
-
-	heard   uint64 // announcements, at the time
-	heardAt time.Time
-	rate    float64 // a second
 }
 
 // begin is called before a check.
@@ -55,23 +42,19 @@ func (h *hold) begin(ctx context.Context) {
 	if h.lock == nil || !h.since.IsZero() || h.busy < busyChecks || time.Since(h.released) < holdGap {
 		return
 	}
+	h.released = time.Now() // if it is not free, the next attempt is after a gap too
 	if h.lock.hold(ctx) {
-		h.since = time.Now()
-	} else {
-		h.released = time.Now()
+		h.since = h.released
 	}
 }
 
-// checked is called after one.
-func (h *hold) checked(ctx context.Context, l load) {
-	if h.lock == nil {
-		return
-	}
-	h.measure(l.announcements)
-	switch wakeups := h.rate * float64(l.sessions-wakeupsFrom); {
-	case l.young >= busyYoung, l.ended >= busyEnded, wakeups > busyWakeups:
+// checked is called after a check. It has found so many transactions young and ended; and heard is how
+// many announcements have come in the time since the last.
+func (h *hold) checked(ctx context.Context, young, ended int, heard uint64, since time.Duration, sessions int) {
+	wakeups := float64(heard) / since.Seconds() * float64(sessions-wakeupsFrom)
+	if young >= busyYoung || ended >= busyEnded || wakeups > busyWakeups {
 		h.busy++
-	case h.since.IsZero():
+	} else if h.since.IsZero() {
 		h.busy = 0
 	}
 	if !h.since.IsZero() && time.Since(h.since) >= heldFor {
@@ -83,28 +66,11 @@ func (h *hold) checked(ctx context.Context, l load) {
 func (h *hold) idle(ctx context.Context, due time.Time) {
 	if !h.since.IsZero() && (due.IsZero() || time.Until(due) > holdIdle) {
 		h.release(ctx)
-		h.busy = 0
 	}
 }
 
+// release lets announcements through. The checks until it may be held again show whether it is still busy.
 func (h *hold) release(ctx context.Context) {
 	h.lock.release(ctx)
-	h.since, h.released = time.Time{}, time.Now()
-	h.rate, h.heardAt = 0, time.Time{} // none could be heard
-	h.busy = busyChecks - 1            // one more check shows whether it still is
-}
-
-// measure takes the rate of announcements, which are not heard while the lock is held.
-func (h *hold) measure(announcements uint64) {
-	now := time.Now()
-	switch {
-	case !h.since.IsZero():
-		return
-	case h.heardAt.IsZero():
-	case now.Sub(h.heardAt) < holdGap:
-		return
-	default:
-		h.rate = float64(announcements-h.heard) / now.Sub(h.heardAt).Seconds()
-	}
-	h.heard, h.heardAt = announcements, now
+	h.since, h.released, h.busy = time.Time{}, time.Now(), 0
 }

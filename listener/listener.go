@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -25,7 +26,7 @@ type Listener struct {
 	status   status
 	ready    chan struct{}
 	begun    atomic.Bool
-	reminder *reminder
+	reminder sync.Once
 }
 
 // New returns a listener for the pool's database, which must be the primary. It connects to nothing
@@ -47,14 +48,13 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 	dial := dialer{config: pool.Config()}
 	waits := newWaitSet(config.Trace.Resolved)
 	return &Listener{
-		config:   config,
-		pool:     pool,
-		dial:     dial,
-		direct:   dialer{config: dial.config, direct: direct},
-		conn:     newCheckConn(dial, waits.recheck),
-		waits:    waits,
-		ready:    make(chan struct{}),
-		reminder: &reminder{waits: waits, log: config.Logger},
+		config: config,
+		pool:   pool,
+		dial:   dial,
+		direct: dialer{config: dial.config, direct: direct},
+		conn:   newCheckConn(dial, waits.recheck),
+		waits:  waits,
+		ready:  make(chan struct{}),
 	}, nil
 }
 
@@ -69,14 +69,13 @@ func (l *Listener) Run(ctx context.Context) error {
 	if l.begun.Swap(true) {
 		return errors.New("pgbarrier: listener: Run was called before: a Listener runs once, make another")
 	}
-	l.reminder.stop()
 	err := l.run(ctx)
 	if ctx.Err() != nil {
-		l.status.stopped()
+		l.status.stopped(nil)
 		l.waits.close(pgbarrier.ErrClosed)
 		return ctx.Err()
 	}
-	l.status.failed(err)
+	l.status.stopped(err)
 	l.waits.close(fmt.Errorf("%w (%w)", pgbarrier.ErrClosed, err))
 	return err
 }
@@ -106,10 +105,8 @@ func (l *Listener) run(ctx context.Context) error {
 	if l.config.PollOnly {
 		close(l.ready)
 	} else {
-		receiver := newReceiver(l.waits, l.config, &l.status)
-		receiver.probe = l.dial.sendProbe
-		receiver.holder = l.conn.notifyHolder
-		receiver.ready = func() { close(l.ready) }
+		receiver := newReceiver(l.waits, l.config, &l.status, func() { close(l.ready) })
+		receiver.probe, receiver.holder = l.dial.sendProbe, l.conn.notifyHolder
 		checker.makeRoom = receiver.giveBack
 		tasks.Go(func() { receiver.watch(ctx) })
 		tasks.Go(func() { receiver.listen(ctx, l.direct.dial) })
@@ -150,7 +147,7 @@ func (l *Listener) awaitServer(ctx context.Context) error {
 		}
 		l.status.disconnected(err)
 		l.config.Logger.Warn("pgbarrier: cannot reach the server, waits go on until it is there", "error", err, "retry_in", delay)
-		sleep(ctx, jitter(delay, random))
+		sleep(ctx, delay/2+rand.N(delay))
 		delay = min(2*delay, maxReconnect)
 	}
 }

@@ -222,8 +222,8 @@ func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 	c := &checker{waits: waits, ask: m.ask, makeRoom: func() {}, few: 64, cut: 50, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
 		status: status, log: discard, trace: config.Trace.Checked}
 	if !config.PollOnly {
-		r := newReceiver(waits, config, status)
-		r.probe, r.holder, r.ready = m.probe, m.notifyHolder, func() {}
+		r := newReceiver(waits, config, status, func() {})
+		r.probe, r.holder = m.probe, m.notifyHolder
 		c.makeRoom = r.giveBack
 		tasks.Go(func() { m.listen(ctx, r) })
 		tasks.Go(func() { r.watch(ctx) })

@@ -59,7 +59,7 @@ func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved,
 		// Aborted though it was not handed out yet: a crash took it, and the others of its transaction.
 		if outcome == wire.Aborted && tokens[i].XID >= answer.Snapshot.Xmax && s.transactions[tokens[i].XID] != nil {
 			s.checkAll = true
-			s.announced.forget()
+			clear(s.announced)
 		}
 	}
 	s.mu.Unlock()

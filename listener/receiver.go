@@ -40,8 +40,7 @@ type receiver struct {
 	status    *status
 	log       *slog.Logger
 	trace     Trace
-
-	changed chan struct{} // there may be something to do for watch. Capacity 1.
+	changed   chan struct{} // there may be something to do for watch. Capacity 1.
 
 	mu        sync.Mutex // guards all below, and the session
 	session   *session   // nil: none
@@ -49,12 +48,13 @@ type receiver struct {
 	notBefore time.Time // when the next session may connect
 }
 
-func newReceiver(waits *waitSet, config Config, status *status) *receiver {
+func newReceiver(waits *waitSet, config Config, status *status, ready func()) *receiver {
 	return &receiver{
 		waits:     waits,
 		heartbeat: config.Heartbeat,
-		random:    random,
+		random:    rand.N[time.Duration],
 		pause:     untilReady,
+		ready:     ready,
 		status:    status,
 		log:       config.Logger,
 		trace:     config.Trace,
@@ -83,8 +83,7 @@ func (r *receiver) connect(end func()) {
 	now := time.Now()
 	r.session = &session{end: end, connected: now}
 	if now.Before(r.notBefore) { // room was needed meanwhile
-		r.session.reason = errGivenBack
-		end()
+		r.session.replace(errGivenBack)
 	}
 	signal(r.changed)
 }
@@ -93,73 +92,62 @@ func (r *receiver) connect(end func()) {
 func (r *receiver) listens() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.session
-	s.listens = time.Now()
-	s.nextProbe = s.listens
-	s.draw(r.heartbeat, r.random)
+	r.session.listens = time.Now()
+	r.session.nextProbe = r.session.listens
 	signal(r.changed)
 }
 
-// hear takes a notification. It reports whether the session is proved to hear by it for the first time.
-func (r *receiver) hear(channel, payload string) (proved bool) {
+// hear takes a notification. It reports whether it is the first that proves that the session hears.
+func (r *receiver) hear(channel, payload string) (first bool) {
+	// Every probe is heard by all sessions of the database: the first to be impatient spares the others theirs.
+	now := time.Now()
+	until := now.Add(r.heartbeat*3/4 + r.random(max(r.heartbeat/4, 1)))
 	r.mu.Lock()
-	s := r.session
-	proved = s.hears(channel == probeChannel, payload, time.Now())
-	if channel == probeChannel {
-		s.draw(r.heartbeat, r.random)
-	}
+	first = r.session.hears(payload, now, until)
 	r.mu.Unlock()
 
-	if proved {
-		r.found()
+	if first { // and would end if the server crashed
+		// Everything pending is checked now that LISTEN has committed: a commit before was missed.
+		r.waits.setListening(true)
+		r.waits.recheck()
+		r.status.connected()
+		r.once.Do(r.ready)
+		r.log.Info("pgbarrier: listening")
+		if r.trace.Connected != nil {
+			r.trace.Connected()
+		}
 	}
 	if channel == Channel {
 		_ = r.waits.hear(payload) // counted there
 	}
-	return proved
-}
-
-// found: the session hears, and would end if the server crashed.
-func (r *receiver) found() {
-	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
-	r.waits.setListening(true)
-	r.waits.recheck()
-	r.status.connected()
-	r.once.Do(r.ready)
-	r.log.Info("pgbarrier: listening")
-	if r.trace.Connected != nil {
-		r.trace.Connected()
-	}
+	return first
 }
 
 // lose: the session, or the attempt to open one, has failed. The connection is closed.
 func (r *receiver) lose(ctx context.Context, err error) {
 	r.mu.Lock()
-	s := r.session
+	var proved time.Time
+	if s := r.session; s != nil {
+		proved = s.proved
+		if s.reason != nil {
+			err = s.reason
+		}
+	}
 	r.session = nil
-	if s == nil {
-		s = new(session)
-	}
-	if s.reason != nil {
-		err = s.reason
-	}
-	proved := !s.proved.IsZero()
-	if proved && time.Since(s.proved) >= healthySpell {
+	if !proved.IsZero() && time.Since(proved) >= healthySpell {
 		r.delay = minReconnect
 	}
-	pause := jitter(r.delay, r.random)
+	r.notBefore = later(r.notBefore, time.Now().Add(r.jitter(r.delay)))
+	pause := time.Until(r.notBefore)
 	r.delay = min(2*r.delay, maxReconnect)
-	r.notBefore = later(r.notBefore, time.Now().Add(pause))
 	r.mu.Unlock()
 	if ctx.Err() != nil {
 		return
 	}
 
-	// The server may have crashed, and a session that was lost before it was proved may have heard
-	// something too.
 	r.waits.setListening(false)
-	if proved {
-		r.waits.recheck()
+	if !proved.IsZero() {
+		r.waits.recheck() // the server may have crashed
 	}
 	level := slog.LevelWarn
 	if errors.Is(err, errDeaf) {
@@ -167,7 +155,7 @@ func (r *receiver) lose(ctx context.Context, err error) {
 	}
 	r.status.disconnected(err)
 	r.log.Log(context.Background(), level, "pgbarrier: not listening, waits end by checks", "error", err, "retry_in", pause)
-	if proved && r.trace.Disconnected != nil {
+	if !proved.IsZero() && r.trace.Disconnected != nil {
 		r.trace.Disconnected(err)
 	}
 }
@@ -177,90 +165,77 @@ func (r *receiver) lose(ctx context.Context, err error) {
 func (r *receiver) giveBack() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.notBefore = later(r.notBefore, time.Now().Add(jitter(maxReconnect, r.random)))
-	if s := r.session; s != nil {
-		r.replace(s, errGivenBack)
+	r.notBefore = later(r.notBefore, time.Now().Add(r.jitter(maxReconnect)))
+	if r.session != nil {
+		r.session.replace(errGivenBack)
 	}
 }
 
-// replace ends the session because of reason. The caller holds mu.
-func (r *receiver) replace(s *session, reason error) {
-	if s.reason == nil {
-		s.reason = reason
-		s.end()
-	}
-}
+// jitter returns a random pause: processes that lost the same server do not return to it at once.
+func (r *receiver) jitter(mean time.Duration) time.Duration { return mean/2 + r.random(mean) }
 
 // watch does what has to be done about the session, until ctx ends.
 func (r *receiver) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		r.mu.Lock()
 		s := r.session
-		do, at, reason := stepNone, time.Time{}, error(nil)
-		if s != nil {
-			do, at, reason = s.next(r.heartbeat)
-		}
-		due := do != stepNone && !time.Now().Before(at)
-		if due && do == stepReplace {
-			r.replace(s, reason)
+		at, reason := s.next(r.heartbeat)
+		due := !at.IsZero() && !time.Now().Before(at)
+		if due && reason != nil {
+			s.replace(reason)
 		}
 		r.mu.Unlock()
 
-		switch {
-		case !due:
+		if !due {
 			r.pause(ctx, at, r.changed)
-		case do == stepProbe:
+		} else if reason == nil {
 			r.sendProbe(ctx, s)
 		}
 	}
 }
 
-// sendProbe sends a probe for the session. What became of the session meanwhile is for watch to see.
+// sendProbe sends a probe for the session.
 func (r *receiver) sendProbe(ctx context.Context, s *session) {
+	begun := time.Now()
 	payload := fmt.Sprintf("%016x", rand.Uint64())
 	r.mu.Lock()
-	begun := time.Now()
 	s.payload = payload
 	r.mu.Unlock()
 
 	limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
 	err := r.probe(limited, payload)
 	cancel()
-	kept := err == nil || r.excused(ctx, err)
-	if ctx.Err() != nil {
-		return
-	}
+	excuse := r.excuse(ctx, err)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
+	case ctx.Err() != nil:
 	case !s.heardAt.Before(begun): // that, or something else
-	case err == nil:
-		s.probedAt = begun
-	case kept:
-		s.nextProbe = time.Now().Add(r.heartbeat / 2)
+	case excuse != "":
+		if s.excuse != excuse {
+			r.log.Warn("pgbarrier: the LISTEN connection cannot be probed: "+excuse, "error", err)
+		}
+		s.excuse, s.nextProbe = excuse, time.Now().Add(r.heartbeat/2)
+	case err != nil:
+		s.replace(fmt.Errorf("%w: %w", errNoProbe, err))
 	default:
-		r.replace(s, fmt.Errorf("%w: %w", errNoProbe, err))
+		s.probedAt = begun
 	}
 }
 
-// excused reports whether that a probe could not be sent says nothing about the session, and to replace it
-// would not help: there is no room for the connection that sends it, or the lock of NOTIFY is held.
-func (r *receiver) excused(ctx context.Context, err error) bool {
+// excuse returns why it says nothing about the session that a probe could not be sent: no other could be
+// probed either.
+func (r *receiver) excuse(ctx context.Context, err error) string {
 	if errors.Is(err, errNoRoom) {
-		r.log.Warn("pgbarrier: no room to probe the LISTEN connection, it is kept", "error", err)
-		return true
+		return "there is no room for the connection that sends probes"
 	}
-	if !errors.Is(err, errNotSent) {
-		return false
+	if errors.Is(err, errNotSent) {
+		limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
+		defer cancel()
+		if holder, err := r.holder(limited); err == nil && holder != "" {
+			return "a COMMIT holds the lock of NOTIFY (object 0 of pg_database) and holds up all notifications: " + holder
+		}
 	}
-	limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
-	defer cancel()
-	holder, asked := r.holder(limited)
-	if asked != nil || holder == "" {
-		return false
-	}
-	r.log.Warn("pgbarrier: notifications are held up: a COMMIT holds the lock that NOTIFY takes, waits end by checks",
-		"lock", "object 0 of class pg_database, database 0", "holder", holder)
-	return true
+	return ""
 }

@@ -2,92 +2,73 @@ package listener
 
 import (
 	"errors"
-	"math/rand/v2"
 	"time"
 )
 
+// Why a LISTEN connection is replaced.
 var (
-	// errNoListen: LISTEN was not answered.
 	errNoListen = errors.New("LISTEN was not answered in time")
-	// errDeaf: LISTEN was accepted, the connection works, and nothing is heard.
+	// errDeaf: LISTEN was accepted, the connection works, and nothing was ever heard.
 	errDeaf = errors.New("the LISTEN connection does not hear what is sent to it: it may go through a pooler " +
 		"in transaction mode or to another database; set Config.ListenConnString to a direct connection")
-	// errSilent: a session that did hear hears nothing any more.
-	errSilent = errors.New("the LISTEN connection went silent")
-	// errNoProbe: nothing could be sent to a session, which says nothing about it.
-	errNoProbe = errors.New("cannot send a notification to the LISTEN connection")
-	// errGivenBack: the check connection had no room.
+	errSilent    = errors.New("the LISTEN connection went silent")
+	errNoProbe   = errors.New("cannot send a notification to the LISTEN connection")
 	errGivenBack = errors.New("the LISTEN connection was given back: the server has no room for it and for checks")
 )
 
-// settled: what a session hears earlier may have come with the answer to LISTEN, through a pooler that will
-// deliver nothing else.
+// settled: what a new session hears earlier may have come with the answer to LISTEN, through a pooler that
+// will deliver nothing else.
 const settled = time.Second
 
 // A session is what is known of one LISTEN connection.
 type session struct {
-	end func() // makes the loop that has it give it up; may be called from anywhere
+	end func() // makes its loop give it up; may be called from anywhere
 
 	connected time.Time
-	listens   time.Time // since when it listens; zero: not yet
+	listens   time.Time // since when; zero: not yet
 	proved    time.Time // when it was first heard; zero: not yet
 	heardAt   time.Time // last
-	probedAt  time.Time // when a probe was sent that has not been heard; zero: none
 	nextProbe time.Time // when it has to be probed if nothing is heard until then
-	interval  time.Duration
-	payload   string // of the last probe
-	reason    error  // why it is ended; nil: it is not
+	probedAt  time.Time // when a probe was sent that has not been heard; zero: none
+	payload   string    // of the last probe
+	excuse    string    // why it could not be probed the last time
+	reason    error     // why it is ended; nil: it is not
 }
 
-// A step is what has to be done about a session.
-type step uint8
-
-const (
-	stepNone    step = iota
-	stepProbe        // send a probe
-	stepReplace      // end it
-)
-
-// next returns what has to be done, when, and for what reason a session is replaced. It is a pure
-// function of what is known: a session is ended if it cannot be heard within half a heartbeat of a probe.
-func (s *session) next(heartbeat time.Duration) (do step, at time.Time, reason error) {
+// next returns until when a session need not be cared for; zero: there is nothing to be done. Then it has to
+// be probed, or replaced if there is a reason: it must be heard within half a heartbeat of a probe.
+func (s *session) next(heartbeat time.Duration) (at time.Time, reason error) {
 	switch {
-	case s.reason != nil:
-		return stepNone, time.Time{}, nil
+	case s == nil || s.reason != nil:
+		return time.Time{}, nil
 	case s.listens.IsZero():
-		return stepReplace, s.connected.Add(queryTimeout), errNoListen
+		return s.connected.Add(queryTimeout), errNoListen
 	case s.probedAt.IsZero():
-		return stepProbe, s.nextProbe, nil
+		return s.nextProbe, nil
 	case s.proved.IsZero():
-		return stepReplace, s.probedAt.Add(heartbeat / 2), errDeaf // breakage: LISTEN believed without proof
-	default:
-		return stepReplace, s.probedAt.Add(heartbeat / 2), errSilent // breakage: silent session replaced
+		return s.probedAt.Add(heartbeat / 2), errDeaf // breakage: deaf session replaced
 	}
+	return s.probedAt.Add(heartbeat / 2), errSilent // breakage: silent session replaced
 }
 
-// hears takes note of a notification, and reports whether it is the first that proves that the session
-// hears: the probe that was sent to it, or whatever comes later.
-func (s *session) hears(probed bool, payload string, now time.Time) (proved bool) {
-	first := s.proved.IsZero()
-	if first && !(probed && payload == s.payload) && now.Sub(s.listens) < settled {
+// hears takes note of a notification, after which no probe is needed until then. It reports whether it is the
+// first that proves that the session hears: its own probe, or anything later.
+func (s *session) hears(payload string, now, until time.Time) (first bool) {
+	first = s.proved.IsZero()
+	if first && payload != s.payload && now.Sub(s.listens) < settled { // breakage: LISTEN believed without proof
 		return false
 	}
 	if first {
 		s.proved = now
 	}
-	s.heardAt, s.probedAt, s.nextProbe = now, time.Time{}, now.Add(s.interval)
+	s.heardAt, s.probedAt, s.nextProbe, s.excuse = now, time.Time{}, until, ""
 	return first
 }
 
-// draw draws after what silence the session is probed. Every probe is heard by all sessions of the
-// database, so that the first to be impatient spares the others theirs.
-func (s *session) draw(heartbeat time.Duration, random func(time.Duration) time.Duration) {
-	s.interval = heartbeat*3/4 + random(max(heartbeat/4, 1))
+// replace ends the session.
+func (s *session) replace(reason error) {
+	if s.reason == nil {
+		s.reason = reason
+		s.end()
+	}
 }
-
-// jitter returns a random pause: processes that lost the same server do not return to it at once.
-func jitter(mean time.Duration, random func(time.Duration) time.Duration) time.Duration {
-	return mean/2 + random(mean)
-}
-
-func random(n time.Duration) time.Duration { return rand.N(n) }

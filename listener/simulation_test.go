@@ -142,7 +142,8 @@ func newSimulation(seed uint64) *simulation {
 			s.turns.yield()
 		}
 	})
-	s.listener = &Listener{waits: s.waits, reminder: &reminder{over: true}}
+	s.listener = &Listener{waits: s.waits}
+	s.listener.begun.Store(true)
 	s.checker = &checker{
 		waits:    s.waits,
 		ask:      s.server.check,

@@ -1,6 +1,9 @@
 package listener
 
-import "sync"
+import (
+	"cmp"
+	"sync"
+)
 
 // Stats is a moment's view of a listener. Counters count since [New].
 type Stats struct {
@@ -21,12 +24,11 @@ type Stats struct {
 
 // status is what Stats says of the connections.
 type status struct {
-	mu                   sync.Mutex
-	up                   bool
-	listenErr, checkErr  error
-	runErr               error // why Run returned, if not because of its context
-	connections          uint64
-	checks, failedChecks uint64
+	mu                         sync.Mutex
+	up                         bool
+	connections, checks, fails uint64
+	checkErr, listenErr        error
+	runErr                     error // why Run returned, if not because of its context
 }
 
 func (s *status) connected() {
@@ -48,20 +50,15 @@ func (s *status) checked(err error) {
 	s.checks++
 	s.checkErr = err
 	if err != nil {
-		s.failedChecks++
+		s.fails++
 	}
 }
 
-func (s *status) failed(err error) {
+// stopped is told why Run returned; nil: because its context ended.
+func (s *status) stopped(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.up, s.runErr = false, err
-}
-
-func (s *status) stopped() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.up = false
 }
 
 // Stats returns the current numbers.
@@ -81,13 +78,8 @@ func (l *Listener) Stats() Stats {
 	l.status.mu.Lock()
 	defer l.status.mu.Unlock()
 	stats.Connected = l.status.up
-	for _, err := range []error{l.status.checkErr, l.status.listenErr, l.status.runErr} {
-		if err != nil {
-			stats.LastErr = err
-		}
-	}
+	stats.LastErr = cmp.Or(l.status.runErr, l.status.listenErr, l.status.checkErr)
 	stats.Connections = l.status.connections
-	stats.Checks = l.status.checks
-	stats.FailedChecks = l.status.failedChecks
+	stats.Checks, stats.FailedChecks = l.status.checks, l.status.fails
 	return stats
 }

@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pgbarrier/pgbarrier"
 )
@@ -52,9 +53,19 @@ func (l *Listener) subscribe(call func(error), tokens []pgbarrier.Token) *Subscr
 		}
 		return &Subscription{set: l.waits, err: err}
 	}
-	sub := l.waits.subscribe(tokens, call)
-	l.reminder.start()
-	return sub
+	if !l.begun.Load() {
+		l.reminder.Do(func() { time.AfterFunc(remindAfter, l.remind) })
+	}
+	return l.waits.subscribe(tokens, call)
+}
+
+// remindAfter is for how long a wait may last before Run was called.
+const remindAfter = 10 * time.Second
+
+func (l *Listener) remind() {
+	if !l.begun.Load() {
+		l.config.Logger.Warn("pgbarrier: a wait began 10 s ago, and Listener.Run has not been called")
+	}
 }
 
 func validate(tokens []pgbarrier.Token) error {

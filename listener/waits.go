@@ -44,6 +44,7 @@ type waitSet struct {
 type waitCounts struct {
 	announcements, malformed          uint64
 	byAnnouncement, byCheck, byMemory uint64
+	reported                          uint64 // of the announcements, to the checker
 }
 
 // A barrier is one token that is waited for.
@@ -69,6 +70,7 @@ func newWaitSet(resolved func(Resolved)) *waitSet {
 	return &waitSet{
 		wake:         make(chan struct{}, 1),
 		resolved:     resolved,
+		announced:    make(announced),
 		pending:      make(map[pgbarrier.Token]*barrier),
 		transactions: make(map[uint64]*transaction),
 	}
@@ -161,18 +163,6 @@ func (s *waitSet) remove(b *barrier) {
 	}
 }
 
-// oldest returns since when the oldest pending barrier is waited for, or zero.
-func (s *waitSet) oldest() (since time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, b := range s.pending {
-		if since.IsZero() || b.since.Before(since) {
-			since = b.since
-		}
-	}
-	return since
-}
-
 // close ends every wait and every question, and all that are to come, with err.
 func (s *waitSet) close(err error) {
 	var n news
@@ -202,13 +192,6 @@ func (n *news) resolve(s *waitSet, r Resolved) {
 	if s.resolved != nil {
 		n.resolved = append(n.resolved, r)
 	}
-}
-
-// announcements returns how many have been heard.
-func (s *waitSet) announcements() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.counts.announcements
 }
 
 func (s *waitSet) tell(n news) {

@@ -38,7 +38,7 @@ func (e element) find(name string) (found []element) {
 }
 
 // saved writes the chart to a file and reads it back.
-func saved(t *testing.T, c Chart) element {
+func saved(t *testing.T, c Ranges) element {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "chart.svg")
 	if err := Save(name, c); err != nil {
@@ -90,14 +90,18 @@ func inside(t *testing.T, root element) {
 func TestRangesAreReadBackFromTheirFile(t *testing.T) {
 	root := saved(t, Ranges{Title: "A < B & C", Note: "n", Unit: "ms", Rows: []Range{
 		{"ours", 0.06, 0.2, true}, {"theirs", 50, 900, false}, {"not measured", math.NaN(), math.NaN(), false},
+		{"one value", 3, math.NaN(), false},
 	}})
 	inside(t, root)
 	if title := root.find("title")[0].Text; title != "A < B & C" {
 		t.Errorf("the title is %q", title)
 	}
 	dots := root.find("circle")
-	if len(dots) != 2 {
+	if len(dots) != 3 {
 		t.Fatalf("there are %d dots, want one for each measured row", len(dots))
+	}
+	if lines := root.find("g"); len(lines) != 4 || len(lines[0].find("line")) != 1 || len(lines[3].find("line")) != 0 {
+		t.Error("want a line to the p99 of a row that has one, and none otherwise")
 	}
 	if a, b := number(t, dots[0].attr("cx")), number(t, dots[1].attr("cx")); a >= b {
 		t.Errorf("the dot of the smaller value is at %v, that of the larger at %v", a, b)
@@ -107,49 +111,8 @@ func TestRangesAreReadBackFromTheirFile(t *testing.T) {
 	}
 }
 
-func TestLinesAreReadBackFromTheirFile(t *testing.T) {
-	c := Lines{Title: "t", XLabel: "producers", Categories: []string{"1", "8", "64"}, Series: []Series{
-		{"rising", []float64{100, 1000, 10000}, true},
-		{"with a gap", []float64{5, math.NaN(), 7}, false},
-		{"zero", []float64{0, 0, 0}, false},
-		{"none", []float64{math.NaN(), math.NaN(), math.NaN()}, false},
-	}}
-	for _, c.Log = range []bool{false, true} {
-		root := saved(t, c)
-		inside(t, root)
-		if n := len(root.find("path")); n != 3 {
-			t.Errorf("there are %d lines, want 3: one has no values", n)
-		}
-		dots := root.find("circle")
-		if len(dots) != 8 {
-			t.Fatalf("there are %d dots, want one for each value", len(dots))
-		}
-		if a, b := number(t, dots[0].attr("cy")), number(t, dots[2].attr("cy")); a <= b {
-			t.Errorf("a larger value is at y=%v, below the smaller at y=%v", b, a)
-		}
-	}
-}
-
-func TestLabelsDoNotOverlap(t *testing.T) {
-	c := Lines{Categories: []string{"1"}}
-	for range 11 {
-		c.Series = append(c.Series, Series{Name: "s", Values: []float64{0.001}})
-	}
-	labels := c.labels(newScale([]float64{0, 1}, false, 370, 64))
-	seen := map[float64]bool{}
-	for _, at := range labels {
-		if seen[at] || at < 64 || at > 371 {
-			t.Errorf("a label stands at %v", at)
-		}
-		seen[at] = true
-	}
-	if len(labels) != 11 {
-		t.Errorf("%d of 11 labels", len(labels))
-	}
-}
-
 func TestScales(t *testing.T) {
-	log := newScale([]float64{0.06, 950}, true, 0, 100)
+	log := newScale([]float64{0.06, 950}, 0, 100)
 	if log.from != 0.01 || log.to != 1000 {
 		t.Errorf("the scale is from %v to %v", log.from, log.to)
 	}
@@ -162,10 +125,7 @@ func TestScales(t *testing.T) {
 	if n := len(log.ticks()); n != 6 {
 		t.Errorf("it has %d ticks, want 0.01 to 1000", n)
 	}
-	if got := newScale([]float64{730}, false, 0, 100).to; got != 1000 {
-		t.Errorf("730 is rounded up to %v", got)
-	}
-	if got := newScale(nil, true, 0, 100).at(0); got != 0 {
+	if got := newScale(nil, 0, 100).at(0); got != 0 {
 		t.Errorf("zero is at %v of a scale of nothing", got)
 	}
 	for v, want := range map[float64]string{0: "0", 0.01: "0.01", 2000: "2k", 5e6: "5M"} {

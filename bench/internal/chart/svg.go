@@ -13,23 +13,20 @@ import (
 // A scheme is what a chart's elements look like on a light or on a dark page.
 type scheme struct {
 	text, note, grid, page string
-	series                 [11]string
+	main, other            string
 }
 
-// The series colours are told apart with the usual kinds of colour blindness, have enough contrast to the
-// page for text, and are the same hues in both schemes. Every line is also labelled.
+// Both colours have enough contrast to the page for text.
 var (
-	light = scheme{"#24292f", "#57606a", "#d0d7de", "#ffffff", [11]string{
-		"#0550ae", "#b35900", "#1a7f37", "#8250df", "#bf3989", "#6e5494", "#57606a", "#0f7b86", "#a40e26", "#7d6a00", "#24292f"}}
-	dark = scheme{"#e6edf3", "#9198a1", "#30363d", "#0d1117", [11]string{
-		"#79c0ff", "#ffa657", "#56d364", "#d2a8ff", "#ff9bce", "#b8a0e0", "#9198a1", "#56d4dd", "#ff7b72", "#e3b341", "#e6edf3"}}
+	light = scheme{"#24292f", "#57606a", "#d0d7de", "#ffffff", "#0550ae", "#57606a"}
+	dark  = scheme{"#e6edf3", "#9198a1", "#30363d", "#0d1117", "#79c0ff", "#9198a1"}
 )
 
 func (s scheme) css() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "text{fill:%s} .note,.tick{fill:%s} .grid{stroke:%s} .page{fill:%s}\n", s.text, s.note, s.grid, s.page)
-	for i, c := range s.series {
-		fmt.Fprintf(&b, ".c%d .line,.c%d .range{stroke:%s} .c%d .dot,.c%d .label{fill:%s}\n", i, i, c, i, i, c)
+	for _, row := range [][2]string{{"main", s.main}, {"other", s.other}} {
+		fmt.Fprintf(&b, ".%[1]s .range{stroke:%[2]s} .%[1]s .dot,.%[1]s .label{fill:%[2]s}\n", row[0], row[1])
 	}
 	return b.String()
 }
@@ -40,16 +37,13 @@ func style() string {
 	return `
 text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 .title{font-size:15px;font-weight:600}
-.line{fill:none;stroke-width:1.5} .range{stroke-width:3;stroke-linecap:round;opacity:.45} .grid{stroke-width:1}
-.main .line{stroke-width:3} .main .label,.main .name{font-weight:700}
+.range{stroke-width:3;stroke-linecap:round;opacity:.45} .grid{stroke-width:1}
+.main .label,.main .name{font-weight:700}
 ` + light.css() + "@media (prefers-color-scheme: dark){\n" + dark.css() + "}\n"
 }
 
-// A Chart is drawn to an SVG document.
-type Chart interface{ SVG() string }
-
 // Save writes the chart to a file.
-func Save(name string, c Chart) error { return os.WriteFile(name, []byte(c.SVG()), 0o644) }
+func Save(name string, c Ranges) error { return os.WriteFile(name, []byte(c.SVG()), 0o644) }
 
 // A drawing is an SVG document in the making.
 type drawing struct {
@@ -79,12 +73,8 @@ func (d *drawing) dot(x, y, r float64, title string) {
 	fmt.Fprintf(d, `<circle class="dot" cx="%.1f" cy="%.1f" r="%g"><title>%s</title></circle>`+"\n", x, y, r, escape(title))
 }
 
-// group opens a group for a series and returns what closes it.
-func (d *drawing) group(i int, main bool) func() {
-	class := fmt.Sprintf("c%d", i%len(light.series))
-	if main {
-		class += " main"
-	}
+// group opens a group for a row and returns what closes it.
+func (d *drawing) group(class string) func() {
 	fmt.Fprintf(d, `<g class="%s">`+"\n", class)
 	return func() { d.WriteString("</g>\n") }
 }

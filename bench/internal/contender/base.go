@@ -24,10 +24,10 @@ func baseContender() Contender {
 	}
 }
 
-// unannouncedContender shows what NOTIFY adds to a barrier: here there is none.
-func unannouncedContender() Contender {
+// silentContender shows what NOTIFY adds to a barrier: here there is none.
+func silentContender() Contender {
 	return Contender{
-		Name:    NameUnannounced,
+		Name:    NameSilent,
 		About:   "create(announce => false) in the batch of the insert",
 		Silent:  true,
 		Install: migrate,

@@ -14,14 +14,10 @@ import (
 // A Contender is one way to do it.
 type Contender struct {
 	Name string
-	// About tells its version and configuration, for the report.
+	// About says its version and configuration, for the report.
 	About string
-	// Queue: it is a queue or a poller, which keeps the work in the database or asks it again and again.
-	Queue bool
 	// Silent: it runs no handler. It shows what the transaction costs without.
 	Silent bool
-	// ConnectionPerWait: each wait takes a connection, which bounds how many can be measured.
-	ConnectionPerWait bool
 	// Period is the longest pause between two of its looks at the database. Idle measurements begin
 	// at a random moment of it: one that follows another at once would always meet the same moment.
 	Period time.Duration
@@ -60,29 +56,21 @@ func execute(ctx context.Context, pool *pgxpool.Pool, statements ...string) erro
 	return nil
 }
 
-// The names that baselines, goals and charts refer to.
+// The names that goals and charts refer to.
 const (
-	NamePgbarrier    = "pgbarrier"
-	NameListen       = "LISTEN, plain trigger"
-	NameLockWait     = "lock wait"
-	NameBase         = "no barrier, no handler"
-	NameUnannounced  = "barrier row, no NOTIFY"
-	NameRiverDefault = "River default"
-	NameRiverTuned   = "River tuned"
-	NameWatermill    = "watermill-sql default"
-	NameWatermill10  = "watermill-sql 10 ms"
-	NamePoll10       = "poll the row, 10 ms"
-	NamePoll100      = "poll the row, 100 ms"
+	NamePgbarrier = "pgbarrier"
+	NameListen    = "LISTEN, plain trigger"
+	NameLockWait  = "lock wait"
+	NameBase      = "no barrier, no handler"
+	NameSilent    = "barrier row, silent"
+	NamePoll      = "poll the row, 10 ms"
 )
 
 // All returns every contender.
 func All() []Contender {
 	return []Contender{
-		pgbarrierContender(), listenContender(), lockWaitContender(),
-		pollContender(NamePoll10, 10*time.Millisecond), pollContender(NamePoll100, 100*time.Millisecond),
-		riverContender(false), riverContender(true),
-		watermillContender(NameWatermill, 0), watermillContender(NameWatermill10, 10*time.Millisecond),
-		baseContender(), unannouncedContender(),
+		baseContender(), silentContender(), pgbarrierContender(), listenContender(), lockWaitContender(),
+		pollContender(), riverContender(), watermillContender(), gueContender(),
 	}
 }
 

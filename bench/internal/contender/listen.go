@@ -22,7 +22,7 @@ func listenContender() Contender {
 					AS $$ BEGIN PERFORM pg_notify('app', NEW.id::text); RETURN NULL; END $$`,
 				`CREATE TRIGGER app_notify AFTER INSERT ON app FOR EACH ROW EXECUTE FUNCTION app_notify()`)
 		},
-		Start: startListen,
+		Start: func(ctx context.Context, url string, _ int) (Worker, error) { return Listen(ctx, url, "app") },
 	}
 }
 
@@ -33,12 +33,13 @@ type listenWorker struct {
 	tasks   sync.WaitGroup
 }
 
-func startListen(ctx context.Context, url string, _ int) (Worker, error) {
+// Listen starts a session that listens on a channel, whose payloads are ids of rows.
+func Listen(ctx context.Context, url, channel string) (Worker, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, "LISTEN app"); err != nil {
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		closeConn(conn)
 		return nil, err
 	}

@@ -94,3 +94,12 @@ func (w *ListenerWorker) Close() error {
 	w.pool.Close()
 	return nil
 }
+
+func poolOf(ctx context.Context, url string, conns int32) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = conns
+	return pgxpool.NewWithConfig(ctx, config)
+}

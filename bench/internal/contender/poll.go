@@ -2,7 +2,6 @@ package contender
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -12,12 +11,11 @@ import (
 
 // pollContender asks for the rows until they are there: all rows that are waited for in one query,
 // which is kinder to the server than a query for each.
-func pollContender(name string, interval time.Duration) Contender {
+func pollContender() Contender {
 	return Contender{
-		Name:    name,
-		About:   fmt.Sprintf("one query for all rows that are waited for, every %v", interval),
-		Queue:   true,
-		Period:  interval,
+		Name:    NamePoll,
+		About:   "one query for all rows that are waited for, every 10 ms",
+		Period:  pollPeriod,
 		Install: func(context.Context, *pgxpool.Pool) error { return nil },
 		Start: func(ctx context.Context, url string, _ int) (Worker, error) {
 			conn, err := pgx.Connect(ctx, url)
@@ -26,11 +24,14 @@ func pollContender(name string, interval time.Duration) Contender {
 			}
 			run, stop := context.WithCancel(ctx)
 			w := &pollWorker{conn: conn, waiting: newWaiting(), stop: stop}
-			w.tasks.Go(func() { w.run(run, interval) })
+			w.tasks.Go(func() { w.run(run) })
 			return w, nil
 		},
 	}
 }
+
+// pollPeriod is that of everything that polls.
+const pollPeriod = 10 * time.Millisecond
 
 type pollWorker struct {
 	conn    *pgx.Conn
@@ -39,8 +40,8 @@ type pollWorker struct {
 	tasks   sync.WaitGroup
 }
 
-func (w *pollWorker) run(ctx context.Context, interval time.Duration) {
-	tick := time.NewTicker(interval)
+func (w *pollWorker) run(ctx context.Context) {
+	tick := time.NewTicker(pollPeriod)
 	defer tick.Stop()
 	for {
 		select {

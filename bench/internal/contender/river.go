@@ -13,20 +13,18 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-// riverContender enqueues with InsertTx, as River's README shows it: one client that inserts and
-// works, 100 workers. Tuned to the lowest latency, FetchCooldown and FetchPollInterval are at their
-// documented minimum, and more workers leave room for bigger fetches.
-func riverContender(tuned bool) Contender {
-	config := river.Config{Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 100}}}
-	c := Contender{
-		Name: NameRiverDefault, About: "v0.51.1, InsertTx, MaxWorkers 100, defaults (FetchCooldown 100 ms, FetchPollInterval 1 s)",
-		Queue: true, Period: 100 * time.Millisecond,
+// riverContender enqueues with InsertTx, as River's README shows it: one client that inserts and works.
+// Tuned to the lowest latency: FetchCooldown and FetchPollInterval are at their documented minimum, and many
+// workers leave room for bigger fetches.
+func riverContender() Contender {
+	config := river.Config{
+		Queues:        map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1000}},
+		FetchCooldown: river.FetchCooldownMin, FetchPollInterval: river.FetchPollIntervalMin,
 	}
-	if tuned {
-		config.FetchCooldown, config.FetchPollInterval = river.FetchCooldownMin, river.FetchPollIntervalMin
-		config.Queues[river.QueueDefault] = river.QueueConfig{MaxWorkers: 1000}
-		c.Name, c.About = NameRiverTuned, "v0.51.1, InsertTx, MaxWorkers 1000, FetchCooldown and FetchPollInterval at their minimum of 1 ms"
-		c.Period = 10 * time.Millisecond
+	c := Contender{
+		Name:   "River tuned",
+		About:  "v0.51.2, InsertTx, MaxWorkers 1000, FetchCooldown and FetchPollInterval at their minimum of 1 ms",
+		Period: pollPeriod,
 	}
 	c.Clear = "TRUNCATE river_job"
 	c.Install = func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -43,20 +41,20 @@ func riverContender(tuned bool) Contender {
 
 var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-type riverArgs struct {
+type rowArgs struct {
 	Row int64 `json:"row"`
 }
 
 // Kind implements river.JobArgs.
-func (riverArgs) Kind() string { return "row" }
+func (rowArgs) Kind() string { return "row" }
 
 type riverHandler struct {
-	river.WorkerDefaults[riverArgs]
+	river.WorkerDefaults[rowArgs]
 	board *board
 }
 
 // Work implements river.Worker.
-func (h *riverHandler) Work(_ context.Context, job *river.Job[riverArgs]) error {
+func (h *riverHandler) Work(_ context.Context, job *river.Job[rowArgs]) error {
 	if j := h.board.take(job.Args.Row); j != nil {
 		j.Run()
 	}
@@ -96,7 +94,7 @@ func (w *riverWorker) Produce(ctx context.Context, tx pgx.Tx, job *Job) error {
 	if _, err := tx.Exec(ctx, InsertRow, job.ID); err != nil {
 		return err
 	}
-	_, err := w.client.InsertTx(ctx, tx, riverArgs{Row: job.ID}, nil)
+	_, err := w.client.InsertTx(ctx, tx, rowArgs{Row: job.ID}, nil)
 	return err
 }
 
@@ -106,13 +104,4 @@ func (w *riverWorker) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	return w.client.StopAndCancel(ctx)
-}
-
-func poolOf(ctx context.Context, url string, conns int32) (*pgxpool.Pool, error) {
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, err
-	}
-	config.MaxConns = conns
-	return pgxpool.NewWithConfig(ctx, config)
 }

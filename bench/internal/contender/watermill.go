@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v4/pkg/sql"
@@ -14,21 +13,15 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// watermillContender is the outbox of watermill-sql: a publisher on the transaction, a subscriber
-// that polls (it takes messages below the oldest running transaction only). A zero interval is its
-// default, 1 s. The default schema reads batches of 100.
-func watermillContender(name string, interval time.Duration) Contender {
-	about, period := "1 s (default)", time.Second
-	if interval > 0 {
-		about, period = interval.String(), interval
-	}
+// watermillContender is the outbox of watermill-sql: a publisher on the transaction, a subscriber that polls
+// (it takes messages below the oldest running transaction only). The default schema reads batches of 100.
+func watermillContender() Contender {
 	return Contender{
-		Name:   name,
-		About:  "v4.0.0, publisher on the transaction, default schema and offsets, PollInterval " + about,
-		Queue:  true,
-		Period: period,
+		Name:   "watermill-sql 10 ms",
+		About:  "v4.1.2, publisher on the transaction, default schema and offsets, PollInterval 10 ms instead of 1 s",
+		Period: pollPeriod,
 		Install: func(ctx context.Context, pool *pgxpool.Pool) error {
-			s, err := subscriber(pool, interval)
+			s, err := subscriber(pool)
 			if err != nil {
 				return err
 			}
@@ -39,18 +32,16 @@ func watermillContender(name string, interval time.Duration) Contender {
 		},
 		// The consumer's offset stays: it is of transaction ids, which go on.
 		Clear: `TRUNCATE "watermill_app"`,
-		Start: func(ctx context.Context, url string, _ int) (Worker, error) {
-			return startWatermill(ctx, url, interval)
-		},
+		Start: startWatermill,
 	}
 }
 
 const topic = "app"
 
-func subscriber(pool *pgxpool.Pool, interval time.Duration) (*wsql.Subscriber, error) {
+func subscriber(pool *pgxpool.Pool) (*wsql.Subscriber, error) {
 	return wsql.NewSubscriber(wsql.BeginnerFromPgx(pool), wsql.SubscriberConfig{
 		ConsumerGroup:  "bench",
-		PollInterval:   interval,
+		PollInterval:   pollPeriod,
 		SchemaAdapter:  wsql.DefaultPostgreSQLSchema{},
 		OffsetsAdapter: wsql.DefaultPostgreSQLOffsetsAdapter{},
 	}, nil)
@@ -63,13 +54,13 @@ type watermillWorker struct {
 	tasks      sync.WaitGroup
 }
 
-func startWatermill(ctx context.Context, url string, interval time.Duration) (Worker, error) {
+func startWatermill(ctx context.Context, url string, _ int) (Worker, error) {
 	pool, err := poolOf(ctx, url, 4)
 	if err != nil {
 		return nil, err
 	}
 	w := &watermillWorker{pool: pool, board: newBoard()}
-	if w.subscriber, err = subscriber(pool, interval); err != nil {
+	if w.subscriber, err = subscriber(pool); err != nil {
 		pool.Close()
 		return nil, err
 	}
@@ -80,7 +71,7 @@ func startWatermill(ctx context.Context, url string, interval time.Duration) (Wo
 	}
 	w.tasks.Go(func() {
 		for m := range messages {
-			var args riverArgs
+			var args rowArgs
 			if err := json.Unmarshal(m.Payload, &args); err == nil {
 				if j := w.board.take(args.Row); j != nil {
 					j.Run()

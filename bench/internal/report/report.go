@@ -1,5 +1,4 @@
-// Package report collects what was measured, judges it by the goals, and writes it as a table and as
-// JSON.
+// Package report collects what was measured, judges it by the goals, and writes it as tables and as JSON.
 package report
 
 import (
@@ -8,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pgbarrier/pgbarrier/bench/internal/sample"
+	"golang.org/x/perf/benchmath"
 )
 
 // A Report is one run.
@@ -20,10 +19,10 @@ type Report struct {
 	Settings map[string]string // of the server, those that matter
 	Notes    []string
 	Tables   []*Table
-	Unjudged []string // goals whose case was not measured
+	Verdicts []Verdict
 }
 
-// Machine tells where it ran.
+// Machine says where it ran.
 type Machine struct {
 	OS, Arch string
 	CPUs     int
@@ -33,36 +32,23 @@ type Machine struct {
 	Source   string // where the server came from
 }
 
-// A Table compares rows that were measured side by side, in turns.
+// A Table is one scenario: rows that were measured side by side, in turns.
 type Table struct {
-	Scenario string // its number and name: "2 load"
-	Case     string // what was the same for all: "64 producers, think 1 ms, flush 1 ms"
-	Baseline string // the row that ratios refer to
-	Ratio    string // the metric that the ratio column is of
+	Scenario string
+	About    string // what was the same for all
 	Rows     []*Row
-	Params   map[string]float64 // the case as numbers, for charts
 }
 
-// A Row is one contender.
+// A Row is one contender, or one size.
 type Row struct {
-	Name     string
-	Metrics  []*Metric
-	Verdicts []Verdict
+	Name    string
+	Metrics []*Metric
 }
 
 // A Metric is one thing measured, once a round.
 type Metric struct {
 	Name   string // "p50 ms"
 	Rounds []Number
-}
-
-// A Verdict is what became of a goal.
-type Verdict struct {
-	Goal string
-	Met  bool
-	// Unknown: there was nothing to judge by, such as a contender that was left out.
-	Unknown bool
-	Found   string // the numbers
 }
 
 // A Number is a float64 that JSON has as null when it is not one.
@@ -85,30 +71,27 @@ func (n *Number) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*float64)(n))
 }
 
-// Table returns the table of that scenario and case, new or known.
-func (r *Report) Table(scenario, name string) *Table {
-	for _, t := range r.Tables {
-		if t.Scenario == scenario && t.Case == name {
-			return t
-		}
+// Table begins the scenario's table, with its rows in that order.
+func (r *Report) Table(scenario, about string, rows ...string) *Table {
+	t := &Table{Scenario: scenario, About: about}
+	for _, name := range rows {
+		t.Rows = append(t.Rows, &Row{Name: name})
 	}
-	t := &Table{Scenario: scenario, Case: name, Params: map[string]float64{}}
 	r.Tables = append(r.Tables, t)
 	return t
 }
 
-// Row returns the row of that name, new or known.
-func (t *Table) Row(name string) *Row {
-	if row := t.Find(name); row != nil {
-		return row
+// Find returns the scenario's table or nil.
+func (r *Report) Find(scenario string) *Table {
+	i := slices.IndexFunc(r.Tables, func(t *Table) bool { return t.Scenario == scenario })
+	if i < 0 {
+		return nil
 	}
-	row := &Row{Name: name}
-	t.Rows = append(t.Rows, row)
-	return row
+	return r.Tables[i]
 }
 
-// Find returns the row of that name or nil.
-func (t *Table) Find(name string) *Row {
+// Row returns the row of that name or nil.
+func (t *Table) Row(name string) *Row {
 	if t == nil {
 		return nil
 	}
@@ -141,33 +124,46 @@ func (r *Row) Metric(name string) *Metric {
 	return r.Metrics[i]
 }
 
-// Median returns the median of the rounds, NaN if there are none.
-func (m *Metric) Median() float64 {
+// confidence is what five rounds can give: the median is then within their least and greatest value with 94 %.
+const confidence = 0.9
+
+// Summary returns the median of the rounds and its confidence interval, NaN if nothing could be measured.
+func (m *Metric) Summary() benchmath.Summary {
 	if m == nil {
-		return math.NaN()
+		return summaryOf(nil)
 	}
-	return sample.Median(floats(m.Rounds))
+	return summaryOf(m.Rounds)
 }
 
-// RatioTo returns the median of the rounds' ratios to the same rounds of base: what slows the machine
-// for a while slows both.
-func (m *Metric) RatioTo(base *Metric) float64 {
-	if m == nil || base == nil {
-		return math.NaN()
-	}
-	var ratios []float64
-	for i := range min(len(m.Rounds), len(base.Rounds)) {
-		if base.Rounds[i] != 0 {
-			ratios = append(ratios, float64(m.Rounds[i]/base.Rounds[i]))
+// RatioTo summarizes the rounds' ratios to the same rounds of base: what slows the machine for a while
+// slows both. Two zeros are equal; anything else is a thousand times zero, because benchmath knows no infinity
+// and the round must not be left out in our favour.
+func (m *Metric) RatioTo(base *Metric) benchmath.Summary {
+	var ratios []Number
+	if m != nil && base != nil {
+		for i := range min(len(m.Rounds), len(base.Rounds)) {
+			ratio := m.Rounds[i] / base.Rounds[i]
+			switch {
+			case m.Rounds[i] == 0 && base.Rounds[i] == 0:
+				ratio = 1
+			case base.Rounds[i] == 0 && m.Rounds[i] > 0:
+				ratio = 1000
+			}
+			ratios = append(ratios, ratio)
 		}
 	}
-	return sample.Median(ratios)
+	return summaryOf(ratios)
 }
 
-func floats(numbers []Number) []float64 {
-	out := make([]float64, len(numbers))
-	for i, n := range numbers {
-		out[i] = float64(n)
+func summaryOf(rounds []Number) benchmath.Summary {
+	var values []float64
+	for _, n := range rounds {
+		if v := float64(n); finite(v) {
+			values = append(values, v)
+		}
 	}
-	return out
+	if len(values) == 0 {
+		return benchmath.Summary{Center: math.NaN(), Lo: math.NaN(), Hi: math.NaN()}
+	}
+	return benchmath.AssumeNothing.Summary(benchmath.NewSample(values, &benchmath.DefaultThresholds), confidence)
 }

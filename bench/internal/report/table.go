@@ -8,15 +8,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+	"text/tabwriter"
+	"time"
 )
 
-// WriteTable writes the report for people.
-func (r *Report) WriteTable(w io.Writer) error {
+// WriteTables writes the report for people.
+func (r *Report) WriteTables(w io.Writer) error {
 	var b strings.Builder
 	m := r.Machine
 	fmt.Fprintf(&b, "PostgreSQL %s (%s), %s, %s/%s, %d CPUs %s\n", m.Postgres, m.Source, m.Go, m.OS, m.Arch, m.CPUs, m.CPU)
-	fmt.Fprintf(&b, "%s, took %s\n", r.Started.Format("2006-01-02 15:04"), r.Took.Round(1e9))
+	fmt.Fprintf(&b, "%s, took %s\n", r.Started.Format("2006-01-02 15:04"), r.Took.Round(time.Second))
 	fmt.Fprintf(&b, "%s\n", r.Command)
 	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
 		fmt.Fprintf(&b, "  %s: %s\n", name, r.Settings[name])
@@ -27,71 +28,41 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, t := range r.Tables {
 		t.write(&b)
 	}
-	for i, g := range r.Unjudged {
-		if i == 0 {
-			b.WriteString("\ngoals whose case was not measured:\n")
-		}
-		fmt.Fprintf(&b, "  %s\n", g)
+	if len(r.Verdicts) > 0 {
+		b.WriteString("\ngoals, with the median of the rounds' values or ratios:\n")
+	}
+	for _, v := range r.Verdicts {
+		fmt.Fprintf(&b, "  %s\n", v)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 func (t *Table) write(b *strings.Builder) {
-	fmt.Fprintf(b, "\n%s: %s\n", t.Scenario, t.Case)
-	header := []string{""}
+	fmt.Fprintf(b, "\n%s: %s\n", t.Scenario, t.About)
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	metrics := t.metrics()
-	header = append(header, metrics...)
-	if t.Baseline != "" {
-		header = append(header, "ratio")
-	}
-	header = append(header, "goals")
-	lines := [][]string{header}
+	fmt.Fprintf(w, "\t%s\t\n", strings.Join(metrics, "\t"))
 	for _, row := range t.Rows {
-		line := []string{row.Name}
-		for _, m := range metrics {
-			line = append(line, Format(row.Metric(m).Median()))
-		}
-		if t.Baseline != "" {
-			ratio := ""
-			if row.Name != t.Baseline {
-				if q := row.Metric(t.Ratio).RatioTo(t.Find(t.Baseline).Metric(t.Ratio)); !math.IsNaN(q) {
-					ratio = Format(q) + "×"
-				}
-			} else {
-				ratio = "1×"
+		fmt.Fprintf(w, "%s\t", row.Name)
+		for _, name := range metrics {
+			s := row.Metric(name).Summary()
+			cell := Format(s.Center)
+			if finite(s.Lo) && finite(s.Hi) && s.Center != 0 {
+				cell += " " + s.PctRangeString()
 			}
-			line = append(line, ratio)
+			fmt.Fprintf(w, "%s\t", cell)
 		}
-		var verdicts []string
-		for _, v := range row.Verdicts {
-			verdicts = append(verdicts, v.String())
-		}
-		if len(verdicts) == 0 {
-			lines = append(lines, append(line, ""))
-			continue
-		}
-		// The first verdict stands in the row, the others below it.
-		lines = append(lines, append(line, verdicts[0]))
-		for _, v := range verdicts[1:] {
-			below := make([]string, len(line))
-			lines = append(lines, append(below, v))
-		}
+		fmt.Fprintln(w)
 	}
-	writeColumns(b, lines)
-	if t.Baseline != "" {
-		fmt.Fprintf(b, "  ratio: %s to %s, median of the rounds' ratios\n", t.Ratio, t.Baseline)
-	}
+	_ = w.Flush() // a Builder takes everything
 }
 
 // metrics returns the names of all metrics in the order in which the rows have them.
-func (t *Table) metrics() []string {
-	var names []string
-	seen := map[string]bool{}
+func (t *Table) metrics() (names []string) {
 	for _, row := range t.Rows {
 		for _, m := range row.Metrics {
-			if !seen[m.Name] {
-				seen[m.Name] = true
+			if !slices.Contains(names, m.Name) {
 				names = append(names, m.Name)
 			}
 		}
@@ -99,38 +70,13 @@ func (t *Table) metrics() []string {
 	return names
 }
 
-// writeColumns aligns the first and the last column left and the numbers between right.
-func writeColumns(b *strings.Builder, lines [][]string) {
-	widths := make([]int, len(lines[0]))
-	for _, line := range lines {
-		for i, cell := range line {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for _, line := range lines {
-		var out strings.Builder
-		for i, cell := range line {
-			fill := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			switch {
-			case i == 0:
-				out.WriteString("  " + cell + fill)
-			case i == len(line)-1:
-				out.WriteString("  " + cell)
-			default:
-				out.WriteString("  " + fill + cell)
-			}
-		}
-		b.WriteString(strings.TrimRight(out.String(), " ") + "\n")
-	}
-}
-
 // Format writes a number with three significant digits, at least all of its whole ones, "–" for none.
 func Format(v float64) string {
 	switch a := math.Abs(v); {
-	case math.IsNaN(v) || math.IsInf(v, 0):
+	case !finite(v):
 		return "–"
 	case a >= 100:
-		return thousands(strconv.FormatFloat(v, 'f', 0, 64))
+		return Thousands(int(math.Round(v)))
 	case a == 0:
 		return "0"
 	default:
@@ -143,9 +89,10 @@ func Format(v float64) string {
 	}
 }
 
-func thousands(digits string) string {
-	sign := ""
-	if digits[0] == '-' {
+// Thousands writes a number with commas.
+func Thousands(n int) string {
+	sign, digits := "", strconv.Itoa(n)
+	if n < 0 {
 		sign, digits = "-", digits[1:]
 	}
 	for i := len(digits) - 3; i > 0; i -= 3 {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/pgbarrier/pgbarrier/bench/internal/contender"
-	"github.com/pgbarrier/pgbarrier/bench/internal/sample"
+	"github.com/pgbarrier/pgbarrier/bench/internal/report"
 )
 
 // idleThink leaves the wait time to be under way before the commit, whatever has to be asked first.
@@ -14,46 +14,25 @@ const idleThink = 5 * time.Millisecond
 
 // runIdle: one transaction at a time on a server that does nothing else.
 func runIdle(ctx context.Context, l *Lab) error {
-	contenders := l.contenders(func(c contender.Contender) bool { return !c.Silent })
-	for _, f := range pick(l.Options, flushes, flushes[:1]) {
-		if l.skips(f.name) {
-			continue
-		}
-		if err := l.setFlush(ctx, f); err != nil {
-			return err
-		}
-		table := l.Report.Table("1 idle", f.name)
-		table.Baseline, table.Ratio = contender.NameListen, "p50 ms"
-		rowsInOrder(table, contenders)
-		err := l.rounds(ctx, "1 idle, "+f.name, contenders, func(c contender.Contender, db *Database) error {
-			jobs, err := l.idleJobs(ctx, c, db)
-			if err != nil {
-				return err
-			}
-			var latencies []time.Duration
-			for _, j := range jobs {
-				latencies = append(latencies, j.SinceReturned())
-			}
-			found := sample.LatenciesOf(latencies)
-			row := table.Row(c.Name)
-			row.Add("n", float64(found.N))
-			row.Add("p50 ms", found.P50)
-			row.Add("p99 ms", found.P99)
-			return nil
-		})
+	keep := func(c contender.Contender) bool { return !c.Silent }
+	return l.compare(ctx, "idle", "one transaction at a time, 5 ms inside", keep, func(c contender.Contender, db *Database, row *report.Row) error {
+		jobs, err := l.idleJobs(ctx, c, db)
 		if err != nil {
 			return err
 		}
-	}
-	return nil
+		var sent, returned []time.Duration
+		for _, j := range jobs {
+			sent, returned = append(sent, j.SinceSent()), append(returned, j.SinceReturned())
+		}
+		row.Add("n", float64(len(jobs)))
+		addLatencies(row, "", returned)
+		addLatencies(row, "sent→run ", sent)
+		return nil
+	})
 }
 
-// idleJobs runs transactions one after the other for the duration, and longer for those that would
-// have too few: a poller takes half of its period for each.
-func (l *Lab) idleJobs(ctx context.Context, c contender.Contender, db *Database) ([]*contender.Job, error) {
-	if err := l.settle(ctx, db); err != nil {
-		return nil, err
-	}
+// idleJobs runs transactions one after the other for two durations: a p99 needs some hundreds.
+func (l *Lab) idleJobs(ctx context.Context, c contender.Contender, db *Database) (jobs []*contender.Job, err error) {
 	w, err := c.Start(ctx, db.URL, 2)
 	if err != nil {
 		return nil, err
@@ -67,9 +46,8 @@ func (l *Lab) idleJobs(ctx context.Context, c contender.Contender, db *Database)
 	if err := l.warmUp(ctx, conn.Conn(), c, w); err != nil {
 		return nil, err
 	}
-	enough := pick(l.Options, 20, 3)
-	var jobs []*contender.Job
-	for begun := time.Now(); time.Since(begun) < l.Duration || len(jobs) < enough; {
+
+	for begun := time.Now(); time.Since(begun) < 2*l.Duration; {
 		// At a random moment of its period.
 		if c.Period > 0 {
 			time.Sleep(rand.N(c.Period))

@@ -21,44 +21,33 @@ type Lab struct {
 	// Progress is told what is being done.
 	Progress func(string)
 
-	server    *devpg.Server
-	admin     *pgxpool.Pool
-	databases map[string]*Database
-	lastID    atomic.Int64
+	server     *devpg.Server
+	postmaster int // its pid
+	admin      *pgxpool.Pool
+	databases  map[string]*Database
+	lastID     atomic.Int64
 }
 
 // A Database has the application's table and what one contender needs.
 type Database struct {
 	URL  string
 	Pool *pgxpool.Pool
+
+	clear string // a statement that empties the contender's tables, or ""
 }
 
-// settings of the server. fsync stays on: the flush is what concurrent commits share. Nothing but
-// room: 256 producers, a connection for each that waits by a lock, 128 listeners with two each.
+// settings of the server. fsync stays on: the flush is what concurrent commits share. It takes at least 1 ms,
+// as on network storage.
 var settings = map[string]string{
-	"max_connections": "1000",
+	"commit_delay":    "1000", // µs
+	"commit_siblings": "0",
+	"max_connections": "600", // 128 listening processes with three each
 	"shared_buffers":  "256MB",
 	"max_wal_size":    "4GB", // few checkpoints during a measurement
-	"autovacuum":      "on",
 }
 
 // NewLab starts a throwaway server.
 func NewLab(ctx context.Context, o Options, r *report.Report, progress func(string)) (*Lab, error) {
-	l, err := newLab(ctx, o, progress, settings)
-	if err != nil {
-		return nil, err
-	}
-	l.Report = r
-	if err = l.describe(ctx); err == nil {
-		err = l.describeFlushes(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
-func newLab(ctx context.Context, o Options, progress func(string), settings map[string]string) (*Lab, error) {
 	progress("starting a server")
 	server, err := devpg.Start(ctx, devpg.Config{Settings: settings})
 	if err != nil {
@@ -68,19 +57,27 @@ func newLab(ctx context.Context, o Options, progress func(string), settings map[
 	if err != nil {
 		return nil, errors.Join(err, server.Close())
 	}
-	return &Lab{Options: o, Progress: progress, server: server, admin: admin, databases: map[string]*Database{}}, nil
+	l := &Lab{Options: o, Report: r, Progress: progress, server: server, admin: admin, databases: map[string]*Database{}}
+	if err := l.describe(ctx); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
-// describe fills in what the report tells of machine and server.
+// describe fills in what the report says of machine and server.
 func (l *Lab) describe(ctx context.Context) error {
 	m := report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), CPU: cpuModel(), Go: runtime.Version(), Source: l.server.Source()}
-	if err := l.admin.QueryRow(ctx, "SHOW server_version").Scan(&m.Postgres); err != nil {
+	var backend int
+	if err := l.admin.QueryRow(ctx, "SELECT current_setting('server_version'), pg_backend_pid()").Scan(&m.Postgres, &backend); err != nil {
 		return err
+	}
+	if p, ok := processOf(backend); ok {
+		l.postmaster = p.parent
 	}
 	l.Report.Machine = m
 	l.Report.Settings = map[string]string{}
 	rows, err := l.admin.Query(ctx, `SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY($1)`,
-		[]string{"fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "wal_level", "max_connections", "shared_buffers", "max_wal_size", "autovacuum"})
+		[]string{"commit_delay", "max_connections", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "wal_level", "shared_buffers", "max_wal_size", "autovacuum"})
 	if err != nil {
 		return err
 	}
@@ -114,12 +111,12 @@ func (l *Lab) database(ctx context.Context, c contender.Contender) (*Database, e
 	if err != nil {
 		return nil, err
 	}
-	config.MaxConns = 300
+	config.MaxConns = 100
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	db := &Database{URL: url, Pool: pool}
+	db := &Database{URL: url, Pool: pool, clear: c.Clear}
 	if err = contender.InstallApp(ctx, pool); err == nil {
 		err = c.Install(ctx, pool)
 	}
@@ -131,15 +128,15 @@ func (l *Lab) database(ctx context.Context, c contender.Contender) (*Database, e
 	return db, nil
 }
 
-// settle leaves the database as a new one is: no rows of the last round, statistics, no dirty pages that a
-// checkpoint would write during the next. Connections of the last round are closed.
+// settle leaves the database as a new one is: no rows of the last round, no dirty pages that a checkpoint
+// would write during the next. A page's first change after a checkpoint is logged in full, for everyone.
 func (l *Lab) settle(ctx context.Context, db *Database) error {
-	db.Pool.Reset()
-	if _, err := db.Pool.Exec(ctx, "TRUNCATE app"); err != nil {
-		return err
+	for _, statement := range []string{"TRUNCATE app", db.clear, "CHECKPOINT"} {
+		if _, err := db.Pool.Exec(ctx, statement); err != nil {
+			return err
+		}
 	}
-	_, err := db.Pool.Exec(ctx, "CHECKPOINT")
-	return err
+	return nil
 }
 
 func (l *Lab) nextID() int64 { return l.lastID.Add(1) }

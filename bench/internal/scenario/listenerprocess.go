@@ -19,7 +19,7 @@ import (
 // listenerURL in the environment makes this program one listening process of a fleet.
 const listenerURL = "PGBARRIER_BENCH_LISTENER"
 
-// IsListenerProcess tells whether the program was started as one of a fleet; it is to call
+// IsListenerProcess reports whether the program was started as one of a fleet; it is to call
 // ListenerProcess then and nothing else.
 func IsListenerProcess() bool { return os.Getenv(listenerURL) != "" }
 

@@ -1,12 +1,11 @@
-// Package scenario measures: each scenario is one question about speed, put to the contenders in
-// turns on one server.
+// Package scenario measures: each scenario is one question about speed, put to contenders or sizes in turns
+// on one server, and fills one table.
 package scenario
 
 import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,34 +15,30 @@ import (
 
 // A Scenario is one question.
 type Scenario struct {
-	Number int
-	Name   string
-	About  string
-	Run    func(ctx context.Context, lab *Lab) error
+	Name  string
+	About string
+	Run   func(ctx context.Context, lab *Lab) error
 }
-
-// Title is what the report calls it.
-func (s Scenario) Title() string { return fmt.Sprintf("%d %s", s.Number, s.Name) }
 
 // All are the scenarios in the order in which they run.
 var All = []Scenario{
-	{1, "idle", "COMMIT returned → handler running, one transaction at a time", runIdle},
-	{2, "load", "1 to 256 producers in a closed loop: commits/s, COMMIT sent → handler running", runLoad},
-	{3, "cost", "what handing out work adds to the producer's transaction", runCost},
-	{4, "abort", "ROLLBACK returned or producer killed → waiting goroutine knows; queries while idle", runAbort},
-	{5, "waiters", "1k to 1M waits on one listener: heap, registering, waking, checking", runWaiters},
-	{6, "fleet", "1 to 128 listening processes on one database", runFleet},
-	{7, "growth", "1k to 10M barrier rows; purging under load", runGrowth},
+	{"load", "64 producers in a closed loop: commits/s, COMMIT sent → handler running", runLoad},
+	{"idle", "COMMIT returned → handler running, one transaction at a time", runIdle},
+	{"cost", "server CPU of a barrier beside two statements in one batch, also with schema 1's create()", runCost},
+	{"abort", "ROLLBACK returned → waiting goroutine knows, 1 to 2,000 pending", runAbort},
+	{"lone", "a worker that takes one message after the other, whose barriers have long committed", runLone},
+	{"fleet", "1 to 128 listening processes on one database: server CPU per commit", runFleet},
+	{"waits", "a million waits on one listener: heap, and a check beside them", runWaits},
 }
 
-// Named returns the scenarios that a comma-separated list of numbers and names asks for, all for none.
+// Named returns the scenarios that a comma-separated list of names asks for, all for none.
 func Named(list string) ([]Scenario, error) {
 	if list == "" {
 		return All, nil
 	}
 	var out []Scenario
-	for _, name := range strings.Split(list, ",") {
-		i := slices.IndexFunc(All, func(s Scenario) bool { return s.Name == name || strconv.Itoa(s.Number) == name })
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(All, func(s Scenario) bool { return s.Name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("no scenario is named %q: -list shows them", name)
 		}
@@ -56,10 +51,8 @@ func Named(list string) ([]Scenario, error) {
 type Options struct {
 	Rounds   int
 	Duration time.Duration // of one contender in one round
-	// Quick leaves out most cases and sizes: it shows that everything works, its figures mean little.
+	// Quick makes everything small: it shows that everything works, its figures mean little.
 	Quick bool
-	// Cases, unless nil, chooses by their names.
-	Cases func(name string) bool
 	// Contenders, unless nil, chooses.
 	Contenders func(contender.Contender) bool
 }
@@ -72,45 +65,44 @@ func pick[T any](o Options, most, few T) T {
 	return most
 }
 
-// skips tells whether a case is not to be run.
-func (o Options) skips(name string) bool { return o.Cases != nil && !o.Cases(name) }
-
-// rounds calls measure for each contender in turn, Rounds times, with its worker's database ready. Every
-// second round goes the other way round, so that nobody always follows the same one.
-func (l *Lab) rounds(ctx context.Context, what string, contenders []contender.Contender, measure func(c contender.Contender, db *Database) error) error {
+// turns calls measure for each row of the table in turn, Rounds times. Every second round goes the other way
+// round, so that nobody always follows the same one.
+func (l *Lab) turns(t *report.Table, measure func(i int, row *report.Row) error) error {
 	for round := range l.Rounds {
-		turn := slices.Clone(contenders)
-		if round%2 == 1 {
-			slices.Reverse(turn)
-		}
-		for _, c := range turn {
-			l.Progress(fmt.Sprintf("%s · round %d/%d · %s", what, round+1, l.Rounds, c.Name))
-			db, err := l.database(ctx, c)
-			if err == nil && c.Clear != "" {
-				_, err = db.Pool.Exec(ctx, c.Clear)
+		for turn := range t.Rows {
+			i := turn
+			if round%2 == 1 {
+				i = len(t.Rows) - 1 - turn
 			}
-			if err == nil {
-				err = measure(c, db)
-				db.Pool.Reset() // hundreds of connections, while the others have their turns
-			}
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", what, c.Name, err)
+			row := t.Rows[i]
+			l.Progress(fmt.Sprintf("%s · round %d/%d · %s", t.Scenario, round+1, l.Rounds, row.Name))
+			if err := measure(i, row); err != nil {
+				return fmt.Errorf("%s: %w", row.Name, err)
 			}
 		}
 	}
 	return nil
 }
 
-// contenders returns those that are chosen and that keep.
-func (l *Lab) contenders(keep func(contender.Contender) bool) []contender.Contender {
-	return slices.DeleteFunc(contender.All(), func(c contender.Contender) bool {
+// compare is turns of contenders, each with its own database as if new.
+func (l *Lab) compare(ctx context.Context, scenario, about string, keep func(contender.Contender) bool,
+	measure func(c contender.Contender, db *Database, row *report.Row) error) error {
+	contenders := slices.DeleteFunc(contender.All(), func(c contender.Contender) bool {
 		return !keep(c) || l.Contenders != nil && !l.Contenders(c)
 	})
-}
-
-// rowsInOrder gives the table its rows in the contenders' order, not in that of the last round.
-func rowsInOrder(t *report.Table, contenders []contender.Contender) {
+	var names []string
 	for _, c := range contenders {
-		t.Row(c.Name)
+		names = append(names, c.Name)
 	}
+	return l.turns(l.Report.Table(scenario, about, names...), func(i int, row *report.Row) error {
+		db, err := l.database(ctx, contenders[i])
+		if err != nil {
+			return err
+		}
+		if err := l.settle(ctx, db); err != nil {
+			return err
+		}
+		defer db.Pool.Reset() // of hundreds of connections, while the others have their turns
+		return measure(contenders[i], db, row)
+	})
 }

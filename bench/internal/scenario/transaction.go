@@ -3,7 +3,6 @@ package scenario
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,10 +46,4 @@ func (l *Lab) warmUp(ctx context.Context, conn *pgx.Conn, c contender.Contender,
 	case <-time.After(30 * time.Second):
 		return fmt.Errorf("the first handler did not run within 30 s")
 	}
-}
-
-func medianOf(durations []time.Duration) time.Duration {
-	sorted := slices.Clone(durations)
-	slices.Sort(sorted)
-	return sorted[len(sorted)/2]
 }
