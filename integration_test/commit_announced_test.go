@@ -69,7 +69,7 @@ var protocols = map[string]func(ctx context.Context, conn *pgx.Conn, sql string)
 
 func TestACommitIsAnnouncedHoweverItIsSaid(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	listener := listen(t, pool)
 	for name, send := range protocols {
 		producer := connect(t, pool)
@@ -92,7 +92,7 @@ func TestACommitIsAnnouncedHoweverItIsSaid(t *testing.T) {
 
 func TestEveryDriversCommitIsAnnounced(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	listener := listen(t, pool)
 	for name, producer := range map[string]func() pgbarrier.Token{
 		"pgx": func() pgbarrier.Token { return committed(t, pool) },
@@ -179,7 +179,7 @@ func TestEveryDriversCommitIsAnnounced(t *testing.T) {
 // Everything else may have more to do before it commits, for as long as it likes, or not commit at all.
 func TestNothingIsAnnouncedBeforeTheClientSaysCommitAlone(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	listener := listen(t, pool)
 	name := pool.Config().ConnConfig.Database
 	execute(t, pool, "CREATE PROCEDURE commits() LANGUAGE plpgsql AS $$ BEGIN PERFORM pgbarrier.create(); COMMIT; END $$")
