@@ -283,7 +283,7 @@ BEGIN
 			PERFORM set_config('pgbarrier.announce', 'off', true);
 		END IF;
 		BEGIN
-			IF current_query() ~* '^[[:space:]]*select[^;]*pgbarrier"?[.]"?create"?[[:space:]]*[(][^;]*;?[[:space:]]*$' THEN
+			IF current_query() COLLATE "C" ~* '^[[:space:]]*select[^;]*pgbarrier"?[.]"?create"?[[:space:]]*[(][^;]*;?[[:space:]]*$' THEN
 				PERFORM set_config('pgbarrier.alone', concat(extract(epoch FROM statement_timestamp()), ' ', token), true);
 			END IF;
 		EXCEPTION WHEN OTHERS THEN
@@ -321,7 +321,7 @@ BEGIN
 	BEGIN
 		-- One expression, because each has to be set up anew in every transaction. NEW is not in it: on a
 		-- table of others it would be of a type of theirs.
-		IF TG_TABLE_SCHEMA = 'pgbarrier' AND octet_length(current_query()) < 1000 AND current_query() ~* ( -- comments may be anywhere
+		IF TG_TABLE_SCHEMA = 'pgbarrier' AND octet_length(current_query()) < 1000 AND current_query() COLLATE "C" ~* ( -- COMMIT in Turkish too, and with comments
 				'^([[:space:]]|--[^[:cntrl:]]*|/[*]([^*]|[*]+[^*/])*[*]+/)*(commit|end)'
 				|| '([[:space:];]|work|transaction|and|no|chain|--[^[:cntrl:]]*|/[*]([^*]|[*]+[^*/])*[*]+/)*$')
 			AND length(coalesce(current_setting('pgbarrier.announced', true), '')) < 100
