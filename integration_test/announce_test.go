@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/devpg"
 	"github.com/pgbarrier/pgbarrier/notify"
 )
 
@@ -18,6 +19,15 @@ const announcing = "7018962344107663491" // the advisory lock of sql/triggers.sq
 func createUnannounced(t testing.TB, tx pgx.Tx) pgbarrier.Token {
 	t.Helper()
 	return create(t, tx, notify.WithoutAnnouncement())
+}
+
+// quietDatabase is a migrated database on a server of its own. On one that others use, a commit is not
+// announced while any of them notifies.
+func quietDatabase(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	pool := open(t, devpg.ForTest(t, devpg.Config{Settings: map[string]string{"fsync": "off"}}).URL())
+	migrate(t, pool)
+	return pool
 }
 
 // listen is a session that hears announcements from now on.
@@ -59,7 +69,7 @@ func wantHeard(t testing.TB, pool *pgxpool.Pool, listener *pgx.Conn, tokens ...p
 
 func TestACommitIsAnnouncedAndNothingElseIs(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	listener := listen(t, pool)
 	tx := begin(t, pool)
 	first, second := create(t, tx), create(t, tx)
@@ -75,7 +85,7 @@ func TestACommitIsAnnouncedAndNothingElseIs(t *testing.T) {
 
 func TestOfCommitsAtOnceOnlyOneAnnouncesAndTheOthersDoNotWait(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	listener, holder := listen(t, pool), connect(t, pool)
 	execute(t, holder, "SELECT pg_advisory_lock("+announcing+")")
 	tx := begin(t, pool)
@@ -92,7 +102,7 @@ func TestOfCommitsAtOnceOnlyOneAnnouncesAndTheOthersDoNotWait(t *testing.T) {
 // The lock is only taken in COMMIT: a long transaction with a barrier keeps nobody from announcing.
 func TestAnOpenTransactionDoesNotHoldTheAnnouncementUp(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	listener := listen(t, pool)
 	create(t, begin(t, pool))
 	wantHeard(t, pool, listener, committed(t, pool))
@@ -103,7 +113,7 @@ func TestAnOpenTransactionDoesNotHoldTheAnnouncementUp(t *testing.T) {
 
 func TestAnnouncingCanBeSwitchedOff(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	listener := listen(t, pool)
 	role := newRole(t, pool)
 	grant(t, pool, "producer", role)

@@ -275,18 +275,25 @@ BEGIN
 	AS $fn$
 	DECLARE
 		token pg_catalog.text;
+		first pg_catalog.bool; -- the transaction has written nothing before
 	BEGIN
 		INSERT INTO pgbarrier.barrier AS b DEFAULT VALUES
-			RETURNING pg_catalog.concat('pgb1.', b.id, '.', b.xid, '.', coalesce((SELECT h.origin FROM pgbarrier.here h), pgbarrier.no_origin()))
-			INTO token;
-		-- The transaction has begun with this very statement, it seems.
-		IF announce IS FALSE OR pg_catalog.timestamptz_eq(pg_catalog.statement_timestamp(), pg_catalog.transaction_timestamp()) THEN
+			RETURNING pg_catalog.concat('pgb1.', b.id, '.', b.xid, '.', coalesce((SELECT h.origin FROM pgbarrier.here h), pgbarrier.no_origin())),
+				pg_catalog.cideq(b.cmin, '0')
+			INTO token, first;
+		-- The transaction may have begun with this very statement.
+		IF announce IS FALSE OR first AND pg_catalog.timestamptz_lt(pg_catalog.statement_timestamp(),
+			pg_catalog.timestamptz_pl_interval(pg_catalog.transaction_timestamp(), '10 ms'))
+		THEN
 			PERFORM pgbarrier.unusual(announce, token);
 		END IF;
 		RETURN token;
 	END
 	$fn$;
 
+	-- That a barrier was made in autocommit, with nothing else in its transaction, is only certain when
+	-- that ends, so announce warns of it. Here is noted which statement was nothing but the call: then,
+	-- its text may not be known any more. The client's messages have different times.
 	CREATE OR REPLACE FUNCTION pgbarrier.unusual(announce boolean, token text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 	AS $fn$
@@ -294,12 +301,13 @@ BEGIN
 		IF announce IS FALSE THEN
 			PERFORM set_config('pgbarrier.announce', 'off', true);
 		END IF;
-		-- The client's statement is nothing but the call.
-		IF statement_timestamp() = transaction_timestamp()
-			AND current_query() ~* '^[[:space:]]*select[^;]*pgbarrier[.]"?create"?[[:space:]]*[(][^;]*;?[[:space:]]*$' THEN
-			RAISE WARNING 'pgbarrier: the barrier % commits by itself, whatever becomes of the changes that it is for', token
-				USING HINT = 'Create it in the transaction of the changes: after BEGIN, before COMMIT.';
-		END IF;
+		BEGIN
+			IF current_query() COLLATE "C" ~* '^[[:space:]]*select[^;]*pgbarrier"?[.]"?create"?[[:space:]]*[(][^;]*;?[[:space:]]*$' THEN
+				PERFORM set_config('pgbarrier.alone', concat(extract(epoch FROM statement_timestamp()), ' ', token), true);
+			END IF;
+		EXCEPTION WHEN OTHERS THEN
+			NULL; -- a warning is not worth an error
+		END;
 	END
 	$fn$;
 
@@ -320,8 +328,8 @@ BEGIN
 	--
 	-- It must not make COMMIT fail or wait, and what NOTIFY does in a COMMIT is beyond the reach of an
 	-- exception handler. So nothing is announced
-	--   unless the client's statement is COMMIT: the rest of a transaction can be long, and PREPARE
-	--   TRANSACTION refuses what has notified;
+	--   unless the client's statement is COMMIT, and nothing else: the rest of a transaction can be long, and
+	--   PREPARE TRANSACTION refuses what has notified;
 	--   while another NOTIFY is held up in its COMMIT, or this one may be out of time before its own;
 	--   if the notification queue fills, or the table of locks is full.
 	-- One transaction could fill a small queue by itself, so only its first 100 barriers are announced; the
@@ -332,7 +340,9 @@ BEGIN
 	BEGIN
 		-- One expression, because each has to be set up anew in every transaction. NEW is not in it: on a
 		-- table of others it would be of a type of theirs.
-		IF TG_TABLE_SCHEMA = 'pgbarrier' AND current_query() ~* '^[[:space:]]*(commit|end)($|[^[:alnum:]])'
+		IF TG_TABLE_SCHEMA = 'pgbarrier' AND octet_length(current_query()) < 1000 AND current_query() COLLATE "C" ~* ( -- COMMIT in Turkish too, and with comments
+				'^([[:space:]]|--[^[:cntrl:]]*|/[*]([^*]|[*]+[^*/])*[*]+/)*(commit|end)'
+				|| '([[:space:];]|work|transaction|and|no|chain|--[^[:cntrl:]]*|/[*]([^*]|[*]+[^*/])*[*]+/)*$')
 			AND length(coalesce(current_setting('pgbarrier.announced', true), '')) < 100
 			AND current_setting('pgbarrier.announce', true) IS DISTINCT FROM 'off'
 			AND pg_try_advisory_xact_lock(7018962344107663491) -- breakage: announcing lock
@@ -350,10 +360,19 @@ BEGIN
 					OR transaction_timestamp() + current_setting('transaction_timeout')::interval > clock_timestamp() + '3 s')
 				-- There is still a place in the table of locks for NOTIFY's.
 				AND CASE WHEN pg_try_advisory_lock(7018962344107663492) THEN pg_advisory_unlock(7018962344107663492) END;
-		-- Where EXECUTE was granted too widely, others can put it on tables of theirs, whose columns have
-		-- types and casts of theirs, which we must not run with our owner's rights.
-		ELSIF TG_TABLE_SCHEMA <> 'pgbarrier' THEN
-			RAISE EXCEPTION 'pgbarrier.announce() is for pgbarrier.barrier alone' USING ERRCODE = 'trigger_protocol_violated';
+		ELSIF TG_TABLE_SCHEMA <> 'pgbarrier' OR current_query() IS NULL OR statement_timestamp() = transaction_timestamp() THEN
+			-- Where EXECUTE was granted too widely, others can put it on tables of theirs, whose columns have
+			-- types and casts of theirs, which we must not run with our owner's rights.
+			IF TG_TABLE_SCHEMA <> 'pgbarrier' THEN
+				RAISE EXCEPTION 'pgbarrier.announce() is for pgbarrier.barrier alone' USING ERRCODE = 'trigger_protocol_violated';
+			END IF;
+			-- The end of autocommit: in the extended protocol no statement runs any more, in the simple one
+			-- the statement that began the transaction still does.
+			IF starts_with(current_setting('pgbarrier.alone', true), concat(extract(epoch FROM statement_timestamp()), ' pgb1.', NEW.id, '.')) THEN
+				RAISE WARNING 'pgbarrier: the barrier % commits by itself, whatever becomes of the changes that it is for',
+					split_part(current_setting('pgbarrier.alone', true), ' ', 2)
+					USING HINT = 'Create it in the transaction of the changes: after BEGIN, before COMMIT.';
+			END IF;
 		END IF;
 		RETURN NULL;
 	EXCEPTION
