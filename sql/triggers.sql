@@ -204,6 +204,7 @@ BEGIN
 		writer bigint;
 		prefix text;
 		made   uuid;
+		latest xid8;
 	BEGIN
 		IF NOT EXISTS (SELECT FROM pgbarrier.here) THEN
 			INSERT INTO pgbarrier.origin DEFAULT VALUES;
@@ -214,7 +215,7 @@ BEGIN
 			made := (prefix || lpad(to_hex(writer), 15, '0'))::uuid;
 			UPDATE pgbarrier.barrier b SET id = made,
 				xid = coalesce(mark.through, (own + ((writer - own) & 4294967295))::text::xid8)
-			WHERE b.id = blank;
+			WHERE b.id = blank RETURNING b.xid INTO latest;
 		EXCEPTION WHEN assert_failure THEN
 			RAISE;
 		END;
@@ -223,11 +224,11 @@ BEGIN
 		SET CONSTRAINTS pgbarrier.announce IMMEDIATE;
 		SET CONSTRAINTS pgbarrier.announce DEFERRED;
 		-- Several marks are no harm, the latest counts. So one that another transaction is about to remove
-		-- is left to it.
+		-- is left to it, and so is a later one, which another has made meanwhile.
 		IF current_setting('transaction_isolation') = 'read committed' THEN
 			DELETE FROM pgbarrier.barrier b WHERE b.id IN (
 				SELECT m.id FROM pgbarrier.barrier m WHERE m.id >= rpad(prefix, 32, '0')::uuid AND m.id <= rpad(prefix, 32, 'f')::uuid
-					AND m.id <> made AND (mark.through IS NULL OR m.xid <= mark.through)
+					AND m.id <> made AND m.xid <= latest
 				FOR UPDATE SKIP LOCKED);
 		END IF;
 	END
