@@ -174,7 +174,8 @@ BEGIN
 		FROM pgbarrier.origin o ORDER BY o.ctid LIMIT 1;
 
 	-- Transactions up to and including this one may have had barriers whose rows are gone; of a later one,
-	-- every row that was committed is there. No row: that may be so of all. See mark().
+	-- every row that was committed is there. No row: that may be so of all. See mark(). Only by the table that
+	-- is called so now: another may have been put in its place, and this view goes with the one it was made of.
 	IF to_regclass('pgbarrier.horizon') IS NOT NULL AND (SELECT relkind FROM pg_class WHERE oid = to_regclass('pgbarrier.horizon')) = 'r' THEN
 		-- Version 1 has an id there.
 		EXECUTE $sql$SELECT CASE WHEN bool_and(purged_through = '00000000-0000-0000-0000-000000000000') THEN '0'::xid8 END FROM pgbarrier.horizon$sql$ INTO through;
@@ -186,6 +187,7 @@ BEGIN
 			ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), '000000000000000')::uuid
 			AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), 'fffffffffffffff')::uuid
 			AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0')
+			AND b.tableoid = to_regclass('pgbarrier.barrier')
 		ORDER BY b.xid DESC LIMIT 1;
 
 	-- mark makes the horizon's row. That a barrier's row is missing proves an abort only as long as no row
