@@ -347,6 +347,7 @@ BEGIN
 	$fn$;
 
 	-- lost moves the horizon when rows go: by purge, by hand, by a cleaner between tests, by replication.
+	-- A mark that goes counts as a barrier does: without the latest one, an older one would.
 	CREATE OR REPLACE FUNCTION pgbarrier.lost() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
 	AS $fn$
@@ -358,11 +359,12 @@ BEGIN
 		ELSIF TG_TABLE_NAME = 'origin' OR TG_OP = 'TRUNCATE' THEN
 			PERFORM pgbarrier.mark();
 		ELSIF TG_LEVEL = 'ROW' THEN
-			IF OLD.id >= '00000001-0000-0000-0000-000000000000' AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid) THEN
+			-- mark itself updates a row with xid 0.
+			IF (TG_OP = 'DELETE' OR OLD.xid > '0') AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid) THEN
 				PERFORM pgbarrier.mark();
 			END IF;
 		ELSE
-			SELECT g.xid INTO newest FROM gone g WHERE g.id >= '00000001-0000-0000-0000-000000000000' ORDER BY g.xid DESC LIMIT 1;
+			SELECT g.xid INTO newest FROM gone g ORDER BY g.xid DESC LIMIT 1;
 			IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN
 				IF EXISTS (SELECT FROM gone) THEN
 					PERFORM pgbarrier.mark();
@@ -400,7 +402,7 @@ BEGIN
 			('barrier', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.barrier FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
 			('barrier', 'lost_rows', 'O', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.barrier REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
 			('barrier', 'lost_row', 'R', 'TRIGGER lost_row AFTER DELETE ON pgbarrier.barrier FOR EACH ROW EXECUTE FUNCTION pgbarrier.lost()'),
-			('barrier', 'lost_id', 'A', 'TRIGGER lost_id AFTER UPDATE OF id ON pgbarrier.barrier FOR EACH ROW WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION pgbarrier.lost()'),
+			('barrier', 'lost_id', 'A', 'TRIGGER lost_id AFTER UPDATE ON pgbarrier.barrier FOR EACH ROW WHEN (OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid) EXECUTE FUNCTION pgbarrier.lost()'),
 			('origin', 'only_origin', 'A', 'TRIGGER only_origin BEFORE INSERT ON pgbarrier.origin FOR EACH ROW EXECUTE FUNCTION pgbarrier.only_origin()'),
 			('origin', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
 			('origin', 'lost_rows', 'A', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()')
@@ -410,7 +412,8 @@ BEGIN
 					AND replace(pg_get_triggerdef(t.oid), ' NOT DEFERRABLE INITIALLY IMMEDIATE', '') IN (
 						'CREATE ' || wanted.definition,
 						-- as PostgreSQL writes it
-						'CREATE ' || replace(replace(wanted.definition, '(OLD.id <> NEW.id)', '((old.id <> new.id))'), ' INITIALLY DEFERRED', ' INITIALLY DEFERRED'))
+						'CREATE ' || replace(wanted.definition, '(OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid)',
+							'(((old.id <> new.id) OR (old.id < ''00000001-0000-0000-0000-000000000000''::uuid)))'))
 					AND (t.tgenabled = wanted.enabled::"char" OR wanted.name = 'announce' AND t.tgenabled = 'A'));
 			IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ('pgbarrier.' || wanted.relation)::regclass AND t.tgname = wanted.name) THEN
 				EXECUTE format('DROP TRIGGER %I ON pgbarrier.%I', wanted.name, wanted.relation);
