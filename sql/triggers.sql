@@ -347,11 +347,13 @@ BEGIN
 	$fn$;
 
 	-- lost moves the horizon when rows go: by purge, by hand, by a cleaner between tests, by replication.
-	-- A mark that goes counts as a barrier does: without the latest one, an older one would.
+	-- A mark that goes counts as a barrier does: without the latest one, an older one would. What has the xid
+	-- of a transaction that is still to come is of another cluster, from a dump, and tells nothing of this one.
 	CREATE OR REPLACE FUNCTION pgbarrier.lost() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
 	AS $fn$
 	DECLARE
+		begun  CONSTANT xid8 := greatest(pg_snapshot_xmax(pg_current_snapshot()), pg_current_xact_id());
 		newest xid8;
 	BEGIN
 		IF TG_TABLE_SCHEMA <> 'pgbarrier' THEN -- see announce
@@ -360,11 +362,11 @@ BEGIN
 			PERFORM pgbarrier.mark();
 		ELSIF TG_LEVEL = 'ROW' THEN
 			-- mark itself updates a row with xid 0.
-			IF (TG_OP = 'DELETE' OR OLD.xid > '0') AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid) THEN
+			IF (TG_OP = 'DELETE' OR OLD.xid > '0') AND OLD.xid <= begun AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid) THEN
 				PERFORM pgbarrier.mark();
 			END IF;
 		ELSE
-			SELECT g.xid INTO newest FROM gone g ORDER BY g.xid DESC LIMIT 1;
+			SELECT g.xid INTO newest FROM gone g WHERE g.xid <= begun ORDER BY g.xid DESC LIMIT 1;
 			IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN
 				IF EXISTS (SELECT FROM gone) THEN
 					PERFORM pgbarrier.mark();
