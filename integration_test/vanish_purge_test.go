@@ -67,7 +67,7 @@ func TestPurgingAllInOneCallIsLinearWhileAnOldSnapshotIsHeld(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
 	var costs []int
-	for _, n := range []int{30_000, 120_000} {
+	for _, n := range []int{20_000, 80_000} {
 		insertBarriers(t, pool, n)
 		nextMillisecond(t, pool)
 		old := begin(t, pool, repeatableRead)
@@ -79,7 +79,7 @@ func TestPurgingAllInOneCallIsLinearWhileAnOldSnapshotIsHeld(t *testing.T) {
 		rollback(t, old)
 		execute(t, pool, "VACUUM pgbarrier.barrier")
 	}
-	t.Logf("pages looked at for 30,000: %d, for 120,000: %d", costs[0], costs[1])
+	t.Logf("pages looked at for 20,000: %d, for 80,000: %d", costs[0], costs[1])
 	if costs[1] > 8*costs[0] {
 		t.Errorf("four times as many cost %d pages instead of %d", costs[1], costs[0])
 	}

@@ -680,6 +680,10 @@ BEGIN
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan SET row_security = off -- as in check
 	AS $fn$
+	DECLARE
+		-- A variable, because an expression with the clock is no bound for the index: all that is younger
+		-- would be looked at.
+		young uuid;
 	BEGIN
 		IF retention IS NULL OR retention <= '0' THEN
 			RAISE EXCEPTION 'pgbarrier: retention is %, it must be longer than zero', coalesce(retention::text, 'null')
@@ -694,9 +698,10 @@ BEGIN
 		IF NOT FOUND THEN
 			RETURN;
 		END IF;
+		young := pgbarrier.first_id(clock_timestamp() - retention);
 		WITH old AS (
 			SELECT b.id FROM pgbarrier.barrier b
-			WHERE b.id > greatest(after, '00000001-0000-0000-0000-000000000000') AND b.id < pgbarrier.first_id(clock_timestamp() - retention)
+			WHERE b.id > greatest(after, '00000001-0000-0000-0000-000000000000') AND b.id < young
 			ORDER BY b.id LIMIT batch
 		), gone AS (
 			DELETE FROM pgbarrier.barrier b USING old WHERE b.id = old.id RETURNING b.id
