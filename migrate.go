@@ -72,7 +72,7 @@ func CheckSchema(ctx context.Context, db DB) error {
 				'unusual(boolean,pg_catalog.text)', 'visible(pg_catalog.text[])', 'visible(pg_catalog.uuid[],pg_catalog.xid8[])']) AS f
 			UNION ALL
 			SELECT concat('relation ', r), to_regclass(concat('pgbarrier.', r)) IS NOT NULL
-			FROM unnest(ARRAY['barrier', 'here', 'horizon', 'origin']) AS r
+			FROM unnest(ARRAY['armed', 'barrier', 'here', 'horizon', 'origin']) AS r
 			UNION ALL
 			SELECT format('trigger %s of %s', name, relation), EXISTS (
 				SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass(concat('pgbarrier.', relation))

@@ -173,6 +173,16 @@ BEGIN
 			lpad(to_hex(o.seed), 8, '0') AS seed
 		FROM pgbarrier.origin o ORDER BY o.ctid LIMIT 1;
 
+	-- How the triggers stand that notice lost rows: digits that change whenever one of them is changed, switched
+	-- off and on again included (its row is written by another transaction then), and nothing while one is not as
+	-- it should be. ENABLE TRIGGER ALL is not enough: it makes ordinary ones of those that were ALWAYS or REPLICA.
+	CREATE OR REPLACE VIEW pgbarrier.armed AS
+		SELECT lpad(to_hex(hashtext(string_agg(concat(t.oid, ' ', t.xmin), ' ' ORDER BY t.tgname)) & 268435455), 7, '0') AS digits
+		FROM pg_trigger t
+		WHERE t.tgrelid = to_regclass('pgbarrier.barrier')
+			AND concat(t.tgname, ' ', t.tgenabled) IN ('lost_table A', 'lost_rows O', 'lost_row R', 'lost_id A')
+		HAVING count(*) = 4;
+
 	-- Transactions up to and including this one may have had barriers whose rows are gone; of a later one,
 	-- every row that was committed is there. No row: that may be so of all. See mark(). Only by the table that
 	-- is called so now: another may have been put in its place, and this view goes with the one it was made of.
@@ -183,9 +193,9 @@ BEGIN
 		DROP TABLE pgbarrier.horizon;
 	END IF;
 	CREATE OR REPLACE VIEW pgbarrier.horizon AS
-		SELECT b.xid AS through FROM pgbarrier.here h JOIN pgbarrier.barrier b
-			ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), '000000000000000')::uuid
-			AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), 'fffffffffffffff')::uuid
+		SELECT b.xid AS through FROM pgbarrier.here h CROSS JOIN pgbarrier.armed a JOIN pgbarrier.barrier b
+			ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), a.digits, '00000000')::uuid
+			AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), a.digits, 'ffffffff')::uuid
 			AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0')
 			AND b.tableoid = to_regclass('pgbarrier.barrier')
 		ORDER BY b.xid DESC LIMIT 1;
@@ -194,7 +204,8 @@ BEGIN
 	-- of a committed one can be missing, so the proof stands among the rows themselves: whatever empties
 	-- the table, hides it or shows an older state of it takes the mark along, whether triggers fire or not.
 	-- A copy of a mark is none, because the id says by whom it was written (its xmin) and in which database
-	-- (its seed): not one that was restored from a dump, and not one that a rewritten table has.
+	-- (its seed): not one that was restored from a dump, and not one that a rewritten table has. Nor is one from
+	-- before the triggers were changed: rows may have gone unnoticed meanwhile.
 	-- Without through, it is as late as possible. The block with EXCEPTION is a subtransaction, whose id is
 	-- greater than any that was handed out before: also in a transaction with one snapshot.
 	CREATE OR REPLACE FUNCTION pgbarrier.mark(through xid8 DEFAULT NULL) RETURNS void
@@ -214,7 +225,8 @@ BEGIN
 		SELECT concat('00000000', left(h.seed, 4), '0', right(h.seed, 4)) INTO prefix FROM pgbarrier.here h;
 		BEGIN
 			INSERT INTO pgbarrier.barrier AS b (id, xid) VALUES (blank, '0') RETURNING b.xmin::text::bigint INTO writer;
-			made := (prefix || lpad(to_hex(writer), 15, '0'))::uuid;
+			-- Without digits it is no mark, and none can be made.
+			made := concat(prefix, coalesce((SELECT a.digits FROM pgbarrier.armed a), '0000000'), lpad(to_hex(writer), 8, '0'))::uuid;
 			UPDATE pgbarrier.barrier b SET id = made,
 				xid = coalesce(mark.through, (own + ((writer - own) & 4294967295))::text::xid8)
 			WHERE b.id = blank RETURNING b.xid INTO latest;
@@ -366,13 +378,14 @@ BEGIN
 			PERFORM pgbarrier.mark();
 		ELSIF TG_LEVEL = 'ROW' THEN
 			-- mark itself updates a row with xid 0.
-			IF (TG_OP = 'DELETE' OR OLD.xid > '0') AND OLD.xid <= begun AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid) THEN
+			IF (TG_OP = 'DELETE' OR OLD.xid > '0') AND OLD.xid <= begun AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid)
+				AND EXISTS (SELECT FROM pgbarrier.armed) THEN
 				PERFORM pgbarrier.mark();
 			END IF;
 		ELSE
 			SELECT g.xid INTO newest FROM gone g WHERE g.xid <= begun ORDER BY g.xid DESC LIMIT 1;
 			IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN
-				IF EXISTS (SELECT FROM gone) THEN
+				IF EXISTS (SELECT FROM gone) AND EXISTS (SELECT FROM pgbarrier.armed) THEN
 					PERFORM pgbarrier.mark();
 				END IF;
 			ELSIF newest > (SELECT h.through FROM pgbarrier.horizon h) THEN
@@ -523,8 +536,9 @@ BEGIN
 				-- primary's snapshot lists its xmin, if that is not xmax or our own xid (GetSnapshotData).
 				WHEN u.xid >= pg_snapshot_xmin(now.snap) AND pg_visible_in_snapshot(pg_snapshot_xmin(now.snap), now.snap)
 					AND pg_snapshot_xmin(now.snap) IS DISTINCT FROM now.own THEN 'P'
-				-- The row may have been purged, unless all of the transaction aborted.
-				WHEN u.xid > (SELECT h.through FROM pgbarrier.horizon h) OR pg_xact_status(u.xid) = 'aborted' THEN 'A'
+				-- The row may have been purged, unless all of the transaction aborted. That is asked first, because
+				-- it mostly has, and the horizon costs more.
+				WHEN pg_xact_status(u.xid) = 'aborted' OR u.xid > (SELECT h.through FROM pgbarrier.horizon h) THEN 'A'
 				ELSE 'E' END AS outcome
 			FROM now CROSS JOIN unnest(ids, xids) WITH ORDINALITY AS u(id, xid, ord)
 			LEFT JOIN LATERAL (
@@ -707,7 +721,8 @@ BEGIN
 			DELETE FROM pgbarrier.barrier b USING old WHERE b.id = old.id RETURNING b.id
 		)
 		SELECT count(*), (array_agg(gone.id ORDER BY gone.id DESC))[1] INTO purged, last FROM gone;
-		IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN -- in a restored dump, for example
+		-- In a restored dump, for example, or if triggers were disabled for a while.
+		IF NOT EXISTS (SELECT FROM pgbarrier.horizon) AND EXISTS (SELECT FROM pgbarrier.armed) THEN
 			PERFORM pgbarrier.mark();
 		END IF;
 	END
