@@ -133,7 +133,7 @@ var forbidden = []string{
 	"SELECT pgbarrier.mark()",
 	"SELECT pgbarrier.seed(gen_random_uuid())",
 	"SELECT pgbarrier.no_origin()",
-	"SELECT pgbarrier.unusual(true, '')",
+	"SELECT pgbarrier.unusual('')",
 	"SELECT pgbarrier.never_assigned('3')",
 	"CREATE TABLE pgbarrier.mine ()",
 	"CREATE FUNCTION pgbarrier.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",

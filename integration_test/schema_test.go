@@ -50,7 +50,7 @@ func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
 		{"FUNCTION pgbarrier.version()", "version", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.first_id(timestamptz)", "function first_id", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.create(boolean)", "function create", pgbarrier.Committed},
-		{"FUNCTION pgbarrier.unusual(boolean, text)", "function unusual", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.unusual(text)", "function unusual", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.no_origin()", "function no_origin", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.announce() CASCADE", "function announce", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.check(text[])", "function check(text[])", pgbarrier.Committed},
@@ -74,6 +74,7 @@ func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
 		{"TRIGGER lost_id ON pgbarrier.barrier", "trigger lost_id of barrier", pgbarrier.Committed},
 		{"TRIGGER only_origin ON pgbarrier.origin", "trigger only_origin of origin", pgbarrier.Committed},
 		{"VIEW pgbarrier.horizon", "relation horizon", pgbarrier.Committed},
+		{"VIEW pgbarrier.armed CASCADE", "relation armed", pgbarrier.Committed},
 		{"VIEW pgbarrier.here CASCADE", "relation here", pgbarrier.Committed},
 		{"TABLE pgbarrier.origin CASCADE", "relation origin", pgbarrier.WrongDatabase},
 		{"TABLE pgbarrier.barrier CASCADE", "relation barrier", pgbarrier.Expired},
@@ -96,7 +97,12 @@ func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
 			}
 			want(t, pool, test.after, token)
 			if test.after == pgbarrier.Committed {
-				want(t, pool, pgbarrier.Aborted, lost)
+				// While a trigger was missing that notices lost rows, some may have gone.
+				status := pgbarrier.Aborted
+				if strings.Contains(test.drop, "pgbarrier.lost") || strings.Contains(test.drop, "ON pgbarrier.barrier") && !strings.Contains(test.drop, "announce") {
+					status = pgbarrier.Expired
+				}
+				want(t, pool, status, lost)
 			}
 			want(t, pool, pgbarrier.Committed, committed(t, pool))
 		})

@@ -23,7 +23,7 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '4140d98deb90';
+	revision CONSTANT text := '4ed9d8caf52f';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	stranger   text;
@@ -188,13 +188,27 @@ BEGIN
 				SELECT lpad(to_hex((o.base + o.seed + split_part(pg_relation_filepath(o.tableoid), '/', -2)::bigint * 715827883) & 4294967295), 8, '0') AS origin,
 					lpad(to_hex(o.seed), 8, '0') AS seed
 				FROM pgbarrier.origin o ORDER BY o.ctid LIMIT 1$view$),
+			-- How the triggers stand that notice lost rows: digits that change whenever one of them is changed,
+			-- switched off and on again included (its row is written by another transaction then), and nothing
+			-- while one is not as it should be. ENABLE TRIGGER ALL is not enough: it makes ordinary ones of those
+			-- that were ALWAYS or REPLICA.
+			('armed', $view$
+				SELECT lpad(to_hex(hashtext(string_agg(concat(t.oid, ' ', t.xmin), ' ' ORDER BY t.tgname)) & 268435455), 7, '0') AS digits
+				FROM pg_trigger t
+				WHERE t.tgrelid = to_regclass('pgbarrier.barrier')
+					AND concat(t.tgname, ' ', t.tgenabled) IN ('lost_table A', 'lost_rows O', 'lost_row R', 'lost_id A')
+				HAVING count(*) = 4 -- breakage: triggers as they stood
+				$view$),
 			-- Transactions up to and including this one may have had barriers whose rows are gone; of a later one,
-			-- every row that was committed is there. No row: that may be so of all. See mark().
+			-- every row that was committed is there. No row: that may be so of all. See mark(). Only by the table
+			-- that is called so now: another may have been put in its place, and this view goes with the one it
+			-- was made of.
 			('horizon', $view$
-				SELECT b.xid AS through FROM pgbarrier.here h JOIN pgbarrier.barrier b
-					ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), '000000000000000')::uuid
-					AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), 'fffffffffffffff')::uuid
+				SELECT b.xid AS through FROM pgbarrier.here h CROSS JOIN pgbarrier.armed a JOIN pgbarrier.barrier b
+					ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), a.digits, '00000000')::uuid
+					AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), a.digits, 'ffffffff')::uuid
 					AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0') -- breakage: a mark's copy
+					AND b.tableoid = to_regclass('pgbarrier.barrier')
 				ORDER BY b.xid DESC LIMIT 1$view$)
 		) AS w (name, definition) LOOP
 			IF to_regclass('pgbarrier.' || wanted.name) IS NOT NULL THEN
@@ -211,7 +225,8 @@ BEGIN
 	-- of a committed one can be missing, so the proof stands among the rows themselves: whatever empties
 	-- the table, hides it or shows an older state of it takes the mark along, whether triggers fire or not.
 	-- A copy of a mark is none, because the id says by whom it was written (its xmin) and in which database
-	-- (its seed): not one that was restored from a dump, and not one that a rewritten table has.
+	-- (its seed): not one that was restored from a dump, and not one that a rewritten table has. Nor is one from
+	-- before the triggers were changed: rows may have gone unnoticed meanwhile.
 	-- Without through, it is as late as possible. The block with EXCEPTION is a subtransaction, whose id is
 	-- greater than any that was handed out before: also in a transaction with one snapshot.
 	CREATE OR REPLACE FUNCTION pgbarrier.mark(through xid8 DEFAULT NULL) RETURNS void
@@ -223,6 +238,7 @@ BEGIN
 		writer bigint;
 		prefix text;
 		made   uuid;
+		latest xid8;
 	BEGIN
 		IF NOT EXISTS (SELECT FROM pgbarrier.here) THEN
 			INSERT INTO pgbarrier.origin DEFAULT VALUES;
@@ -230,10 +246,11 @@ BEGIN
 		SELECT concat('00000000', left(h.seed, 4), '0', right(h.seed, 4)) INTO prefix FROM pgbarrier.here h;
 		BEGIN
 			INSERT INTO pgbarrier.barrier AS b (id, xid) VALUES (blank, '0') RETURNING b.xmin::text::bigint INTO writer;
-			made := (prefix || lpad(to_hex(writer), 15, '0'))::uuid;
+			-- Without digits it is no mark, and none can be made.
+			made := concat(prefix, coalesce((SELECT a.digits FROM pgbarrier.armed a), '0000000'), lpad(to_hex(writer), 8, '0'))::uuid;
 			UPDATE pgbarrier.barrier b SET id = made,
 				xid = coalesce(mark.through, (own + ((writer - own) & 4294967295))::text::xid8)
-			WHERE b.id = blank;
+			WHERE b.id = blank RETURNING b.xid INTO latest;
 		EXCEPTION WHEN assert_failure THEN
 			RAISE;
 		END;
@@ -242,11 +259,11 @@ BEGIN
 		SET CONSTRAINTS pgbarrier.announce IMMEDIATE;
 		SET CONSTRAINTS pgbarrier.announce DEFERRED;
 		-- Several marks are no harm, the latest counts. So one that another transaction is about to remove
-		-- is left to it.
+		-- is left to it, and so is a later one, which another has made meanwhile.
 		IF current_setting('transaction_isolation') = 'read committed' THEN
 			DELETE FROM pgbarrier.barrier b WHERE b.id IN (
 				SELECT m.id FROM pgbarrier.barrier m WHERE m.id >= rpad(prefix, 32, '0')::uuid AND m.id <= rpad(prefix, 32, 'f')::uuid
-					AND m.id <> made AND (mark.through IS NULL OR m.xid <= mark.through)
+					AND m.id <> made AND m.xid <= latest
 				FOR UPDATE SKIP LOCKED);
 		END IF;
 	END
@@ -277,15 +294,18 @@ BEGIN
 		token pg_catalog.text;
 		first pg_catalog.bool; -- the transaction has written nothing before
 	BEGIN
+		IF announce IS FALSE THEN
+			token := pg_catalog.set_config('pgbarrier.announce', 'off', true);
+		END IF;
 		INSERT INTO pgbarrier.barrier AS b DEFAULT VALUES
 			RETURNING pg_catalog.concat('pgb1.', b.id, '.', b.xid, '.', coalesce((SELECT h.origin FROM pgbarrier.here h), pgbarrier.no_origin())),
 				pg_catalog.cideq(b.cmin, '0')
 			INTO token, first;
 		-- The transaction may have begun with this very statement.
-		IF announce IS FALSE OR first AND pg_catalog.timestamptz_lt(pg_catalog.statement_timestamp(),
+		IF first AND pg_catalog.timestamptz_lt(pg_catalog.statement_timestamp(),
 			pg_catalog.timestamptz_pl_interval(pg_catalog.transaction_timestamp(), '10 ms'))
 		THEN
-			PERFORM pgbarrier.unusual(announce, token);
+			PERFORM pgbarrier.unusual(token);
 		END IF;
 		RETURN token;
 	END
@@ -294,20 +314,15 @@ BEGIN
 	-- That a barrier was made in autocommit, with nothing else in its transaction, is only certain when
 	-- that ends, so announce warns of it. Here is noted which statement was nothing but the call: then,
 	-- its text may not be known any more. The client's messages have different times.
-	CREATE OR REPLACE FUNCTION pgbarrier.unusual(announce boolean, token text) RETURNS void
+	CREATE OR REPLACE FUNCTION pgbarrier.unusual(token text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	BEGIN
-		IF announce IS FALSE THEN
-			PERFORM set_config('pgbarrier.announce', 'off', true);
+		IF current_query() COLLATE "C" ~* '^[[:space:]]*select[^;]*pgbarrier"?[.]"?create"?[[:space:]]*[(][^;]*;?[[:space:]]*$' THEN
+			PERFORM set_config('pgbarrier.alone', concat(extract(epoch FROM statement_timestamp()), ' ', token), true);
 		END IF;
-		BEGIN
-			IF current_query() COLLATE "C" ~* '^[[:space:]]*select[^;]*pgbarrier"?[.]"?create"?[[:space:]]*[(][^;]*;?[[:space:]]*$' THEN
-				PERFORM set_config('pgbarrier.alone', concat(extract(epoch FROM statement_timestamp()), ' ', token), true);
-			END IF;
-		EXCEPTION WHEN OTHERS THEN
-			NULL; -- a warning is not worth an error
-		END;
+	EXCEPTION WHEN OTHERS THEN
+		NULL; -- a warning is not worth an error
 	END
 	$fn$;
 
@@ -382,28 +397,38 @@ BEGIN
 	$fn$;
 
 	-- lost moves the horizon when rows go: by purge, by hand, by a cleaner between tests, by replication.
+	-- A mark that goes counts as a barrier does: without the latest one, an older one would. What has the xid
+	-- of a transaction that is still to come is of another cluster, from a dump, and tells nothing of this one.
+	-- A transaction that deletes row by row makes a few exact marks and then one as late as possible: each is a
+	-- subtransaction, and the dead ones have to be passed by.
 	CREATE OR REPLACE FUNCTION pgbarrier.lost() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET row_security = off -- as in check
 	AS $fn$
 	DECLARE
+		begun  CONSTANT xid8 := greatest(pg_snapshot_xmax(pg_current_snapshot()), pg_current_xact_id());
 		newest xid8;
+		moves  text;
 	BEGIN
 		IF TG_TABLE_SCHEMA <> 'pgbarrier' THEN -- see announce
 			RAISE EXCEPTION 'pgbarrier.lost() is for pgbarrier.barrier alone' USING ERRCODE = 'trigger_protocol_violated';
 		ELSIF TG_TABLE_NAME = 'origin' OR TG_OP = 'TRUNCATE' THEN -- breakage: the table is emptied
 			PERFORM pgbarrier.mark();
 		ELSIF TG_LEVEL = 'ROW' THEN
-			IF OLD.id >= '00000001-0000-0000-0000-000000000000' AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid) THEN
+			-- mark itself updates a row with xid 0.
+			IF (TG_OP = 'DELETE' OR OLD.xid > '0') AND OLD.xid <= begun AND NOT EXISTS (SELECT FROM pgbarrier.horizon h WHERE h.through >= OLD.xid)
+				AND EXISTS (SELECT FROM pgbarrier.armed) THEN
 				PERFORM pgbarrier.mark();
 			END IF;
 		ELSE
-			SELECT g.xid INTO newest FROM gone g WHERE g.id >= '00000001-0000-0000-0000-000000000000' ORDER BY g.xid DESC LIMIT 1;
+			SELECT g.xid INTO newest FROM gone g WHERE g.xid <= begun ORDER BY g.xid DESC LIMIT 1;
 			IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN
-				IF EXISTS (SELECT FROM gone) THEN
+				IF EXISTS (SELECT FROM gone) AND EXISTS (SELECT FROM pgbarrier.armed) THEN
 					PERFORM pgbarrier.mark();
 				END IF;
 			ELSIF newest > (SELECT h.through FROM pgbarrier.horizon h) THEN -- breakage: rows go
-				PERFORM pgbarrier.mark(newest);
+				moves := coalesce(current_setting('pgbarrier.moves', true), '');
+				PERFORM pgbarrier.mark(CASE WHEN length(moves) < 20 THEN newest END), set_config('pgbarrier.moves', moves || '+', true);
 			END IF;
 		END IF;
 		RETURN NULL;
@@ -435,7 +460,7 @@ BEGIN
 			('barrier', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.barrier FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
 			('barrier', 'lost_rows', 'O', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.barrier REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
 			('barrier', 'lost_row', 'R', 'TRIGGER lost_row AFTER DELETE ON pgbarrier.barrier FOR EACH ROW EXECUTE FUNCTION pgbarrier.lost()'),
-			('barrier', 'lost_id', 'A', 'TRIGGER lost_id AFTER UPDATE OF id ON pgbarrier.barrier FOR EACH ROW WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION pgbarrier.lost()'),
+			('barrier', 'lost_id', 'A', 'TRIGGER lost_id AFTER UPDATE ON pgbarrier.barrier FOR EACH ROW WHEN (OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid) EXECUTE FUNCTION pgbarrier.lost()'),
 			('origin', 'only_origin', 'A', 'TRIGGER only_origin BEFORE INSERT ON pgbarrier.origin FOR EACH ROW EXECUTE FUNCTION pgbarrier.only_origin()'),
 			('origin', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
 			('origin', 'lost_rows', 'A', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()')
@@ -445,7 +470,8 @@ BEGIN
 					AND replace(pg_get_triggerdef(t.oid), ' NOT DEFERRABLE INITIALLY IMMEDIATE', '') IN (
 						'CREATE ' || wanted.definition,
 						-- as PostgreSQL writes it
-						'CREATE ' || replace(replace(wanted.definition, '(OLD.id <> NEW.id)', '((old.id <> new.id))'), ' INITIALLY DEFERRED', ' INITIALLY DEFERRED'))
+						'CREATE ' || replace(wanted.definition, '(OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid)',
+							'(((old.id <> new.id) OR (old.id < ''00000001-0000-0000-0000-000000000000''::uuid)))'))
 					AND (t.tgenabled = wanted.enabled::"char" OR wanted.name = 'announce' AND t.tgenabled = 'A')); -- breakage: enabled ALWAYS
 			IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ('pgbarrier.' || wanted.relation)::regclass AND t.tgname = wanted.name) THEN
 				EXECUTE format('DROP TRIGGER %I ON pgbarrier.%I', wanted.name, wanted.relation);
@@ -548,8 +574,9 @@ BEGIN
 				-- primary's snapshot lists its xmin, if that is not xmax or our own xid (GetSnapshotData).
 				WHEN u.xid >= pg_snapshot_xmin(now.snap) AND pg_visible_in_snapshot(pg_snapshot_xmin(now.snap), now.snap) -- breakage: snapshot of recovery
 					AND pg_snapshot_xmin(now.snap) IS DISTINCT FROM now.own THEN 'P'
-				-- The row may have been purged, unless all of the transaction aborted.
-				WHEN u.xid > (SELECT h.through FROM pgbarrier.horizon h) OR pg_xact_status(u.xid) = 'aborted' THEN 'A' -- breakage: aborted
+				-- The row may have been purged, unless all of the transaction aborted. That is asked first, because
+				-- it mostly has, and the horizon costs more.
+				WHEN pg_xact_status(u.xid) = 'aborted' OR u.xid > (SELECT h.through FROM pgbarrier.horizon h) THEN 'A' -- breakage: aborted
 				ELSE 'E' END AS outcome
 			FROM now CROSS JOIN unnest(ids, xids) WITH ORDINALITY AS u(id, xid, ord)
 			LEFT JOIN LATERAL (
@@ -705,6 +732,10 @@ BEGIN
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan SET row_security = off -- as in check
 	AS $fn$
+	DECLARE
+		-- A variable, because an expression with the clock is no bound for the index: all that is younger
+		-- would be looked at.
+		young uuid;
 	BEGIN
 		IF retention IS NULL OR retention <= '0' THEN
 			RAISE EXCEPTION 'pgbarrier: retention is %, it must be longer than zero', coalesce(retention::text, 'null')
@@ -719,15 +750,17 @@ BEGIN
 		IF NOT FOUND THEN
 			RETURN;
 		END IF;
+		young := pgbarrier.first_id(clock_timestamp() - retention);
 		WITH old AS (
 			SELECT b.id FROM pgbarrier.barrier b
-			WHERE b.id > greatest(after, '00000001-0000-0000-0000-000000000000') AND b.id < pgbarrier.first_id(clock_timestamp() - retention)
+			WHERE b.id > greatest(after, '00000001-0000-0000-0000-000000000000') AND b.id < young
 			ORDER BY b.id LIMIT batch
 		), gone AS (
 			DELETE FROM pgbarrier.barrier b USING old WHERE b.id = old.id RETURNING b.id
 		)
 		SELECT count(*), (array_agg(gone.id ORDER BY gone.id DESC))[1] INTO purged, last FROM gone;
-		IF NOT EXISTS (SELECT FROM pgbarrier.horizon) THEN -- in a restored dump, for example
+		-- In a restored dump, for example, or if triggers were disabled for a while.
+		IF NOT EXISTS (SELECT FROM pgbarrier.horizon) AND EXISTS (SELECT FROM pgbarrier.armed) THEN
 			PERFORM pgbarrier.mark();
 		END IF;
 	END
