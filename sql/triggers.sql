@@ -333,8 +333,9 @@ BEGIN
 				set_config('lock_timeout', '0', true)
 			FROM pgbarrier.here h
 			WHERE NEW.xid <> '0' AND pg_notification_queue_usage() < 0.5
-				AND NOT EXISTS (SELECT FROM pg_lock_status() l -- the lock of NOTIFY, of no database
-					WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass AND l.objid = 0 AND l.database = 0)
+				-- The lock of NOTIFY, of no database. Not FROM the function, which would store all the rows.
+				AND NOT EXISTS (SELECT FROM (SELECT pg_lock_status() AS l) AS locks
+					WHERE (l).objid = 0 AND (l).database = 0 AND (l).classid = 'pg_database'::regclass AND (l).locktype = 'object')
 				AND (current_setting('statement_timeout') = '0'
 					OR statement_timestamp() + current_setting('statement_timeout')::interval > clock_timestamp() + '3 s')
 				AND (coalesce(current_setting('transaction_timeout', true), '0') = '0' -- PostgreSQL 17
