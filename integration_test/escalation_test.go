@@ -89,7 +89,7 @@ func wantHijackedAs(t *testing.T, attacker *pgx.Conn, sql, role string) {
 // caller's in the same session.
 func TestNothingOfTheCallersIsRunWithTheOwnersRights(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	heard := listen(t, pool)
 	attacker, role := attack(t, pool)
 	hijack(t, attacker)

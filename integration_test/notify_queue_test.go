@@ -11,7 +11,7 @@ import (
 // The function is replaced because filling half of 8 GB takes long; below the queue is real.
 func TestAFillingNotificationQueueIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	listener := listen(t, pool)
 	usage := func(u string) {
 		execute(t, pool, "CREATE OR REPLACE FUNCTION pg_catalog.pg_notification_queue_usage() RETURNS double precision LANGUAGE sql VOLATILE AS 'SELECT "+u+"::double precision'")

@@ -9,7 +9,7 @@ import (
 // The setting is as good as the savepoint that it was made in, and there is nothing else to be had.
 func TestARolledBackSavepointUndoesWithoutAnnouncement(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	listener := listen(t, pool)
 
 	tx := begin(t, pool)

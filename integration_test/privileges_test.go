@@ -70,7 +70,9 @@ func grant(t testing.TB, pool *pgxpool.Pool, who, role string) {
 // Whoever may not migrate is told what it takes, with the schema there and without.
 func TestARoleThatMayNotMigrateIsToldWhatItTakes(t *testing.T) {
 	t.Parallel()
-	for _, pool := range []*pgxpool.Pool{emptyDatabase(t), migratedDatabase(t)} {
+	older := migratedDatabase(t)
+	execute(t, older, "COMMENT ON SCHEMA pgbarrier IS NULL")
+	for _, pool := range []*pgxpool.Pool{emptyDatabase(t), older} {
 		err := pgbarrier.Migrate(t.Context(), as(t, pool, newRole(t, pool)))
 		wantDenied(t, "to migrate", err)
 		if err != nil && !strings.Contains(err.Error(), "must own schema pgbarrier") {

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -100,12 +101,7 @@ func TestAReplicaWaitOutlivesRecoveryConflicts(t *testing.T) {
 	t.Parallel()
 	r := replicated(t, map[string]string{"max_standby_streaming_delay": "0", "max_standby_archive_delay": "0"})
 	// A question that takes long enough to be met in the middle, its locks taken.
-	execute(t, r.pool, `ALTER FUNCTION pgbarrier.origin() RENAME TO quick_origin;
-		CREATE FUNCTION pgbarrier.origin() RETURNS text LANGUAGE plpgsql STABLE AS $$
-		BEGIN
-			IF pg_is_in_recovery() THEN PERFORM pg_sleep(0.3); END IF;
-			RETURN pgbarrier.quick_origin();
-		END $$`)
+	disturbed(t, r.pool, "IF pg_is_in_recovery() THEN PERFORM pg_sleep(0.3); END IF")
 	tx := begin(t, r.pool)
 	token := create(t, tx)
 	r.catchUp(t)
@@ -121,7 +117,7 @@ func TestAReplicaWaitOutlivesRecoveryConflicts(t *testing.T) {
 
 	before := conflicts()
 	eventually(t, "questions were cancelled", func() bool {
-		execute(t, r.pool, "BEGIN; LOCK TABLE pgbarrier.horizon; COMMIT")
+		execute(t, r.pool, "BEGIN; LOCK TABLE pgbarrier.barrier; COMMIT")
 		time.Sleep(50 * time.Millisecond)
 		return conflicts() >= before+3
 	})
@@ -201,7 +197,7 @@ func TestAPurgeThatIsReplayedExpiresABarrierOnTheStandby(t *testing.T) {
 	done := awaiting(t, t.Context(), r.replica, both)
 	r.resume(t)
 	r.catchUp(t)
-	if n := query[int](t, r.replica, "SELECT count(*) FROM pgbarrier.horizon WHERE purged_through > $1", longToken.ID.String()); n != 1 {
+	if n := query[int](t, r.replica, "SELECT count(*) FROM pgbarrier.horizon WHERE through > $1", strconv.FormatUint(longToken.XID, 10)); n != 1 {
 		t.Fatal("the horizon did not pass the running transaction: nothing is tested")
 	}
 	// Below the horizon, but perhaps of a transaction that has not ended: not certain before the

@@ -21,7 +21,7 @@ import (
 // enough to guess all of a pending token but its random id.
 func TestAStrangerHearsTokensOnlyOnceTheyAreCommitted(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	l := run(t, pool, listener.Config{})
 	stranger := as(t, pool, newRole(t, pool))
 	heard := listen(t, stranger)
@@ -74,7 +74,7 @@ func TestAStrangerKeepsNobodyFromCommittingWaitingOrPurging(t *testing.T) {
 	l := run(t, pool, listener.Config{})
 	strangers := as(t, pool, newRole(t, pool))
 	locks := connect(t, strangers)
-	for _, key := range []string{migrating, announcing} {
+	for _, key := range []string{migrating, announcing, placing} {
 		execute(t, locks, "SELECT pg_advisory_lock("+key+")")
 	}
 	stuck := listen(t, strangers)
@@ -110,12 +110,16 @@ func TestAStrangerKeepsNobodyFromCommittingWaitingOrPurging(t *testing.T) {
 	migrate(t, pool)
 }
 
-const migrating = "7018962344107663490" // the advisory lock of sql/triggers.sql
+// The other advisory locks of sql/triggers.sql.
+const (
+	migrating = "7018962344107663490"
+	placing   = "7018962344107663492" // held for a moment, to see that there is a place for NOTIFY's
+)
 
 // The settings that the trigger reads are the session's own.
 func TestASettingOfAStrangersSilencesOnlyItself(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	heard := listen(t, pool)
 	role := newRole(t, pool)
 	grant(t, pool, "producer", role)
@@ -154,7 +158,7 @@ func TestASettingOfAStrangersSilencesOnlyItself(t *testing.T) {
 // The trigger is deferred: before PostgreSQL 18 it runs as whoever the session is at COMMIT.
 func TestWhoTheSessionIsAtCommitMakesNoDifference(t *testing.T) {
 	t.Parallel()
-	pool := migratedDatabase(t)
+	pool := quietDatabase(t)
 	heard := listen(t, pool)
 	role, nobody := newRole(t, pool), newRole(t, pool)
 	grant(t, pool, "producer", role)

@@ -23,7 +23,7 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '4ed9d8caf52f';
+	revision CONSTANT text := '33f9dc7f9194';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	stranger   text;
@@ -367,8 +367,9 @@ BEGIN
 				set_config('lock_timeout', '0', true)
 			FROM pgbarrier.here h
 			WHERE NEW.xid <> '0' AND pg_notification_queue_usage() < 0.5 -- breakage: notification queue
-				AND NOT EXISTS (SELECT FROM pg_lock_status() l -- the lock of NOTIFY, of no database
-					WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass AND l.objid = 0 AND l.database = 0) -- breakage: NOTIFY is held up
+				-- The lock of NOTIFY, of no database. Not FROM the function, which would store all the rows.
+				AND NOT EXISTS (SELECT FROM (SELECT pg_lock_status() AS l) AS locks
+					WHERE (l).objid = 0 AND (l).database = 0 AND (l).classid = 'pg_database'::regclass AND (l).locktype = 'object') -- breakage: NOTIFY is held up
 				AND (current_setting('statement_timeout') = '0'
 					OR statement_timestamp() + current_setting('statement_timeout')::interval > clock_timestamp() + '3 s')
 				AND (coalesce(current_setting('transaction_timeout', true), '0') = '0' -- PostgreSQL 17
