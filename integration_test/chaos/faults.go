@@ -35,6 +35,7 @@ var faults = [...]faultKind{
 	{"idle transaction that listens, for a while", 4, false, idleInTransaction},
 	{"somebody's NOTIFY held in COMMIT for a while", 6, false, holdNotify},
 	{"tens of thousands of notifications of 7.9 kB, elsewhere", 3, false, notifyMuch},
+	{"the server's table of locks full for a while", 2, false, fillLocks},
 	{"one session left to a listener's role, and no check", 2, false, limitConnections},
 	{"TRUNCATE", 3, false, cleaner{sql: truncates}.clean},
 	{"TRUNCATE, session_replication_role = replica", 2, false, cleaner{sql: asReplica + truncates}.clean},

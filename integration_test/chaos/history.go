@@ -50,13 +50,19 @@ func (c *chaos) history(b *barrier) string {
 	return s.String()
 }
 
-// olderSnapshot is the slot of an outcome that no listener told, see checkBy.
-const olderSnapshot = -1
+// Slots of outcomes that no listener told, see checkRecent.
+const (
+	olderSnapshot = -1
+	afterCleaner  = -2
+)
 
 // who told an outcome.
 func (c *chaos) who(slot int) string {
-	if slot == olderSnapshot {
+	switch slot {
+	case olderSnapshot:
 		return "a check by a snapshot older than a cleaner"
+	case afterCleaner:
+		return "a check after a cleaner"
 	}
 	return c.fleet[slot].name
 }

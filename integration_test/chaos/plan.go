@@ -80,10 +80,10 @@ func drawTimeouts(r *rand.Rand) (t timeouts) {
 	if chance(r, 0.2) {
 		t[lockTimeout] = []time.Duration{1, 10, 100, 1000}[r.IntN(4)] * time.Millisecond
 	}
-	if chance(r, 0.2) {
+	if chance(r, 0.4) {
 		t[statementTimeout] = time.Second + upTo(r, 5*time.Second)
 	}
-	if chance(r, 0.1) {
+	if chance(r, 0.2) {
 		t[transactionTimeout] = 2*time.Second + upTo(r, 6*time.Second)
 	}
 	return t
