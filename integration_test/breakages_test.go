@@ -88,6 +88,18 @@ var (
 		"LockNotAvailable, ", "", "TestALockTimeoutEndsNeitherRunNorAPoll"}
 	replaceAlways = breakage{"a trigger that is enabled ALWAYS is replaced", schema, "enabled ALWAYS",
 		" OR wanted.name = 'announce' AND t.tgenabled = 'A'", "", "TestATriggerThatIsEnabledAlwaysIsLeftAlone"}
+	trustCopies = breakage{"a mark's copy counts as a mark", schema, "a mark's copy",
+		"= lpad", "<> lpad", "TestARewrittenTableTellsNoFalseAbort"}
+	ignoreTriggers = breakage{"triggers that were switched off and on again are trusted", schema, "triggers as they stood",
+		"HAVING count(*) = 4", "HAVING true", "TestRowsThatVanishWhileAllTriggersAreDisabledTellNoFalseAbort"}
+	waitForNotify = breakage{"a NOTIFY that is held up is waited for", schema, "NOTIFY is held up",
+		"(l).objid = 0", "(l).objid = 1", "TestNoCommitWaitsForANotifyThatIsHeldUp"}
+	raiseErrors = breakage{"an error of announcing is one of the COMMIT", schema, "an error of announcing",
+		"RETURN NULL", "RAISE", "TestNoFunctionThatTheOwnerLacksFailsACommit"}
+	oneSeed = breakage{"a dump carries the seed", schema, "a seed for each restore",
+		"('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint", "17", "TestTokensAreForeignInARestoredDump"}
+	checkSerializable = breakage{"a check is SERIALIZABLE if that is the default", schema, "SERIALIZABLE by default",
+		"ELSIF current_setting", "ELSIF false AND current_setting", "TestAPollWithSerializableAsDefaultFailsNoProducer"}
 	oneQuestion = breakage{"a replica wait is over for a default of REPEATABLE READ", "replica.go", "one snapshot",
 		"!oneSnapshot || !inTransaction(replica)", "!oneSnapshot", "TestAReplicaWaitGoesOnThoughTransactionsAreRepeatableReadByDefault"}
 	askStandby = breakage{"a standby is asked", schema, "asked of a standby",
