@@ -34,7 +34,7 @@ type checkConn struct {
 	turn    chan struct{} // capacity 1; whoever has put something in may use the rest
 	conn    *pgx.Conn
 	wrapped bool // checks need a transaction of their own, see harmful
-	held    bool // a transaction is open that holds the announcing lock
+	holding bool // a transaction is open, see hold
 	timeout time.Duration
 }
 
@@ -122,7 +122,7 @@ const begin = "BEGIN ISOLATION LEVEL READ COMMITTED;" + // breakage: READ COMMIT
 // check asks about tokens in one statement, in a transaction of its own if need be.
 func (c *checkConn) check(ctx context.Context, tokens []pgbarrier.Token) (answer wire.Answer, err error) {
 	err = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		alone := c.wrapped && !c.held
+		alone := c.wrapped && !c.holding
 		if alone {
 			if _, err := conn.Exec(ctx, begin); err != nil {
 				return err
@@ -139,27 +139,28 @@ func (c *checkConn) check(ctx context.Context, tokens []pgbarrier.Token) (answer
 	return answer, err
 }
 
-// hold begins a transaction that holds the announcing lock in SHARE mode, if it is free. The server ends
-// it if we do not: nobody else's announcements depend on this process or its network.
-func (c *checkConn) hold(ctx context.Context) bool {
-	err := c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		results, err := conn.PgConn().Exec(ctx, begin+"; SET LOCAL idle_in_transaction_session_timeout = '1s';"+
-			"SELECT coalesce(current_setting('transaction_timeout', true), '0') = '0' AND pg_catalog.pg_try_advisory_xact_lock_shared(7018962344107663491)").ReadAll()
-		if err != nil {
-			return err
+// hold reports whether the announcing lock was free, and then holds it in SHARE mode until release. All that
+// is asked until then is part of a transaction, which the server ends if we do not: nobody's announcements
+// depend on this process or its network.
+func (c *checkConn) hold(ctx context.Context) (held bool) {
+	_ = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		sql := "SELECT coalesce(current_setting('transaction_timeout', true), '0') = '0' AND pg_catalog.pg_try_advisory_xact_lock_shared(7018962344107663491)"
+		if !c.holding {
+			sql = begin + "; SET LOCAL idle_in_transaction_session_timeout = '1s';" + sql
 		}
-		if c.held = string(results[len(results)-1].Rows[0][0]) == "t"; !c.held {
-			c.end(ctx, "COMMIT")
+		results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+		if err == nil {
+			c.holding, held = true, string(results[len(results)-1].Rows[0][0]) == "t"
 		}
-		return nil
+		return err
 	})
-	return err == nil && c.held
+	return held
 }
 
 // release ends the transaction of hold.
 func (c *checkConn) release(ctx context.Context) {
-	_ = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		if c.held {
+	_ = c.do(ctx, func(context.Context, *pgx.Conn) error {
+		if c.holding {
 			c.end(ctx, "COMMIT")
 		}
 		return nil
@@ -168,7 +169,7 @@ func (c *checkConn) release(ctx context.Context) {
 
 // end ends the transaction, and the connection if that fails. The caller has the turn.
 func (c *checkConn) end(ctx context.Context, statement string) {
-	c.held = false
+	c.holding = false
 	if _, err := c.conn.Exec(ctx, statement); err != nil || c.conn.PgConn().TxStatus() != 'I' {
 		closeConn(c.conn)
 	}
@@ -219,7 +220,7 @@ func nextTimeout(timeout, took time.Duration) time.Duration {
 func (c *checkConn) drop() {
 	if c.conn != nil {
 		closeConn(c.conn)
-		c.conn, c.held = nil, false
+		c.conn, c.holding = nil, false
 		c.lost()
 	}
 }

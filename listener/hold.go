@@ -23,7 +23,8 @@ const (
 	holdIdle = 50 * time.Millisecond // it is not held through a longer pause
 )
 
-// A lock is the announcing lock, taken in SHARE mode on the check connection.
+// A lock is the announcing lock, taken in SHARE mode on the check connection. To hold it may be tried again
+// until it is released.
 type lock interface {
 	hold(ctx context.Context) (held bool)
 	release(ctx context.Context)
@@ -32,20 +33,21 @@ type lock interface {
 // A hold decides when the lock is held. Without a lock it never is.
 type hold struct {
 	lock     lock
-	since    time.Time // zero: not held
+	since    time.Time // when the first attempt was made to hold it; zero: none
+	held     bool
 	released time.Time
 	busy     int // checks in a row that were
 }
 
 // begin is called before a check.
 func (h *hold) begin(ctx context.Context) {
-	if h.lock == nil || !h.since.IsZero() || h.busy < busyChecks || time.Since(h.released) < holdGap {
+	if h.lock == nil || h.held || h.busy < busyChecks || time.Since(h.released) < holdGap {
 		return
 	}
-	h.released = time.Now() // if it is not free, the next attempt is after a gap too
-	if h.lock.hold(ctx) {
-		h.since = h.released
+	if h.since.IsZero() {
+		h.since = time.Now()
 	}
+	h.held = h.lock.hold(ctx)
 }
 
 // checked is called after a check. It has found so many transactions young and ended; and heard is how
@@ -54,7 +56,7 @@ func (h *hold) checked(ctx context.Context, young, ended int, heard uint64, sinc
 	wakeups := float64(heard) / since.Seconds() * float64(sessions-wakeupsFrom)
 	if young >= busyYoung || ended >= busyEnded || wakeups > busyWakeups {
 		h.busy++
-	} else if h.since.IsZero() {
+	} else if !h.held {
 		h.busy = 0
 	}
 	if !h.since.IsZero() && time.Since(h.since) >= heldFor {
@@ -72,5 +74,6 @@ func (h *hold) idle(ctx context.Context, due time.Time) {
 // release lets announcements through. The checks until it may be held again show whether it is still busy.
 func (h *hold) release(ctx context.Context) {
 	h.lock.release(ctx)
-	h.since, h.released, h.busy = time.Time{}, time.Now(), 0
+	h.since, h.held, h.released = time.Time{}, false, time.Now()
+	h.busy = busyChecks - 1 // the next check shows whether it still is
 }

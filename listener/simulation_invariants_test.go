@@ -32,7 +32,6 @@ type invariants struct {
 
 	withdrawn int        // waits and questions that have ended since the last check began
 	functions []*simWait // with a function, that have ended
-	heldSince time.Time  // the announcing lock, if it is held
 }
 
 // judged is what invariants need to know of a barrier.

@@ -35,6 +35,7 @@ type simConn struct {
 	busy  *simCall
 	queue []*simCall
 	used  time.Time // when it was last, see simServer.idles
+	begun time.Time // the transaction of hold; zero: none
 }
 
 // latency bounds each half of a statement, before and after its snapshot, when nothing is wrong.
@@ -81,6 +82,11 @@ type simReply struct {
 	life    int  // the database's that answered; 0: it did not
 	lost    bool // the connection turned out to be closed: see checkConn.do
 	again   bool // and there is a second attempt
+}
+
+// ends makes the connection one of that life.
+func (c *simConn) ends(db *simDatabase, life int) {
+	c.life, c.begun, db.shared = life, time.Time{}, false
 }
 
 func (c *simCall) answer(r simReply) {
@@ -139,7 +145,7 @@ func (s *simServer) hold(context.Context) bool {
 
 // release is checkConn.release.
 func (s *simServer) release(context.Context) {
-	if s.db.shared {
+	if !s.checks.begun.IsZero() {
 		s.do(&simCall{kind: callRelease})
 	}
 }
