@@ -28,7 +28,7 @@ var errNoRoom = errors.New("no room for a connection")
 type checkConn struct {
 	dialer dialer
 	// lost is called whenever the connection is gone, before anything is asked on the next: the server
-	// may have crashed, see announced.forget.
+	// may have crashed, see waitSet.recheck.
 	lost func()
 
 	turn    chan struct{} // capacity 1; whoever has put something in may use the rest
@@ -177,31 +177,21 @@ func (c *checkConn) end(ctx context.Context, statement string) {
 
 // countSessions returns how many there are on the server.
 func (c *checkConn) countSessions(ctx context.Context) (n int, err error) {
-	err = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_get_backend_idset()").Scan(&n)
-	})
+	err = c.query(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_get_backend_idset()", &n)
 	return n, err
 }
 
 // notifyHolder returns who holds the lock that NOTIFY takes for its COMMIT, one for the whole server, or
 // "" (PreCommit_Notify, commands/async.c).
 func (c *checkConn) notifyHolder(ctx context.Context) (holder string, err error) {
-	err = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		err := conn.QueryRow(ctx, `SELECT format('pid %s, database %s, application %s', l.pid, a.datname, a.application_name)
-			FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-			WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.objid = 0 AND l.database = 0 AND l.granted`).Scan(&holder)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
-		return err
-	})
+	err = c.query(ctx, `SELECT coalesce(max(format('pid %s, database %s, application %s', l.pid, a.datname, a.application_name)), '')
+		FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+		WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.objid = 0 AND l.database = 0 AND l.granted`, &holder)
 	return holder, err
 }
 
-func (c *checkConn) checkSchema(ctx context.Context) error {
-	return c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return pgbarrier.CheckSchema(ctx, conn)
-	})
+func (c *checkConn) query(ctx context.Context, sql string, answer any) error {
+	return c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, sql).Scan(answer) })
 }
 
 // nextTimeout returns the timeout of the statement after one that took so long. A connection that is dead

@@ -18,7 +18,7 @@ func TestACheckEndsAWaitThatIsAlreadyDecided(t *testing.T) {
 		a := token(t, 7)
 		m.set(a, pgbarrier.Aborted)
 		begun := time.Now()
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		<-sub.Done()
 		if !errors.Is(sub.Err(), pgbarrier.ErrAborted) || time.Since(begun) > 0 {
 			t.Errorf("after %v: %v", time.Since(begun), sub.Err())
@@ -31,7 +31,7 @@ func TestNothingIsAskedWhileNothingWaits(t *testing.T) {
 		m := newModel()
 		waits, _ := start(t, m, pollOnly)
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		synctest.Wait()
 		sub.Close()
 		before := m.statements()
@@ -46,7 +46,7 @@ func TestDelaysGrowWithTheAgeOfWhatIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		waits, _ := start(t, m, pollOnly)
-		sub := waits.subscribe([]pgbarrier.Token{token(t, 7)}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{token(t, 7)})
 		defer sub.Close()
 		time.Sleep(4 * time.Second)
 		young := m.statements()
@@ -64,10 +64,11 @@ func TestDelaysGrowWithTheAgeOfWhatIsPending(t *testing.T) {
 func TestTheYoungestOfOneTransactionSetsThePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newWaitSet(nil)
-		defer s.subscribe([]pgbarrier.Token{token(t, 7)}, nil).Close()
+		defer subscribe(s, []pgbarrier.Token{token(t, 7)}).Close()
 		time.Sleep(time.Second)
-		defer s.subscribe([]pgbarrier.Token{token(t, 7)}, nil).Close()
+		defer subscribe(s, []pgbarrier.Token{token(t, 7)}).Close()
 		s.toCheck(1, 64)
+		s.checked(0)
 		if youngest := s.demand().youngest; !youngest.Equal(time.Now()) {
 			t.Errorf("the youngest is %v old", time.Since(youngest))
 		}
@@ -81,7 +82,7 @@ func TestARiderIsFoundByACheckAfterAnAnnouncementOfAnother(t *testing.T) {
 		var how []How
 		waits, _ := start(t, m, Config{PollOnly: true, Trace: Trace{Resolved: func(r Resolved) { how = append(how, r.By) }}})
 		rider := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{rider}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{rider})
 		time.Sleep(time.Hour)
 
 		hear(waits, token(t, 8))
@@ -104,7 +105,7 @@ func TestAllWaitsShareOneCheckAtABoundedRate(t *testing.T) {
 		m := newModel()
 		waits, _ := start(t, m, pollOnly)
 		for range 1000 {
-			defer waits.subscribe([]pgbarrier.Token{token(t, 7)}, nil).Close()
+			defer subscribe(waits, []pgbarrier.Token{token(t, 7)}).Close()
 			time.Sleep(100 * time.Microsecond)
 		}
 		// 100 ms at one check in two milliseconds.
@@ -127,7 +128,7 @@ func TestAForgedFloodCausesChecksAtABoundedRateOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		waits, _ := start(t, m, pollOnly)
-		sub := waits.subscribe([]pgbarrier.Token{token(t, 7)}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{token(t, 7)})
 		defer sub.Close()
 		for range 10_000 {
 			hear(waits, token(t, 8))
@@ -149,7 +150,7 @@ func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 		waits.setListening(true)
 		a, known := token(t, 7), token(t, 8)
 		hear(waits, known)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		synctest.Wait()
 		m.setDown(errBroken)
 		time.Sleep(time.Hour)
@@ -161,7 +162,7 @@ func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 			t.Errorf("%d failed checks in an hour, last with %v, want about one a second", status.fails, status.checkErr)
 		}
 		// A commit that was only visible may be gone.
-		again := waits.subscribe([]pgbarrier.Token{known}, nil)
+		again := subscribe(waits, []pgbarrier.Token{known})
 		defer again.Close()
 		if ended(again) {
 			t.Error("believed what was heard before the outage")

@@ -19,8 +19,8 @@ func FuzzHear(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload string) {
 		s := newWaitSet(nil)
 		s.setListening(true)
-		sub := s.subscribe([]pgbarrier.Token{waited}, nil)
-		other := s.subscribe([]pgbarrier.Token{waited, {ID: waited.ID, XID: waited.XID, Origin: 2}}, nil)
+		sub := subscribe(s, []pgbarrier.Token{waited})
+		other := subscribe(s, []pgbarrier.Token{waited, {ID: waited.ID, XID: waited.XID, Origin: 2}})
 		err := s.hear(payload)
 		heard, parseErr := pgbarrier.ParseToken(payload)
 		if (err == nil) != (parseErr == nil) || err != nil && !errors.Is(err, pgbarrier.ErrInvalidToken) {
@@ -37,7 +37,7 @@ func FuzzHear(f *testing.F) {
 		}
 		// It is remembered for exactly the waits that its token answers.
 		if err == nil {
-			if again := s.subscribe([]pgbarrier.Token{heard}, nil); !ended(again) || again.Err() != nil {
+			if again := subscribe(s, []pgbarrier.Token{heard}); !ended(again) || again.Err() != nil {
 				t.Fatalf("%q is not remembered", payload)
 			}
 		}
@@ -65,7 +65,7 @@ func FuzzHearMany(f *testing.F) {
 			tok.ID[15] = step >> 5
 			switch step % 6 {
 			case 0, 1:
-				sub := s.subscribe([]pgbarrier.Token{tok}, nil)
+				sub := subscribe(s, []pgbarrier.Token{tok})
 				if ended(sub) != announced[tok] {
 					t.Fatalf("step %d: ended %v, announced %v", i, ended(sub), announced[tok])
 				}

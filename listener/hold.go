@@ -10,10 +10,12 @@ import (
 // unannounced then, as riders do. It holds it for a short while at a time and never waits for it.
 
 const (
-	// A checker is busy after busyChecks checks in a row of which each found so many transactions young or
-	// ended, or heard announcements at such a rate, times the sessions beyond the first ones, which they wake.
+	// A checker is busy after busyChecks checks in a row of which each has left so many transactions pending
+	// that are younger than busyAge, or has found the end of so many, or after which announcements came at such
+	// a rate, times the sessions beyond the first ones, which they wake.
 	busyChecks  = 4
 	busyYoung   = 16
+	busyAge     = 100 * time.Millisecond
 	busyEnded   = 8
 	busyWakeups = 20_000 // a second
 	wakeupsFrom = 32     // sessions
@@ -33,10 +35,13 @@ type lock interface {
 // A hold decides when the lock is held. Without a lock it never is.
 type hold struct {
 	lock     lock
-	since    time.Time // when the first attempt was made to hold it; zero: none
+	since    time.Time // of the first attempt to hold it; zero: none
 	held     bool
 	released time.Time
 	busy     int // checks in a row that were
+
+	heard   uint64 // announcements, when the last check had
+	checkAt time.Time
 }
 
 // begin is called before a check.
@@ -50,16 +55,18 @@ func (h *hold) begin(ctx context.Context) {
 	h.held = h.lock.hold(ctx)
 }
 
-// checked is called after a check. It has found so many transactions young and ended; and heard is how
-// many announcements have come in the time since the last.
-func (h *hold) checked(ctx context.Context, young, ended int, heard uint64, since time.Duration, sessions int) {
-	wakeups := float64(heard) / since.Seconds() * float64(sessions-wakeupsFrom)
+// checked is called after a check, with how many transactions are young and have ended, how many
+// announcements have been heard, and how many sessions are on the server.
+func (h *hold) checked(ctx context.Context, young, ended int, heard uint64, sessions int) {
+	now := time.Now()
+	wakeups := float64(heard-h.heard) / now.Sub(h.checkAt).Seconds() * float64(sessions-wakeupsFrom)
+	h.heard, h.checkAt = heard, now
 	if young >= busyYoung || ended >= busyEnded || wakeups > busyWakeups {
 		h.busy++
 	} else if !h.held {
 		h.busy = 0
 	}
-	if !h.since.IsZero() && time.Since(h.since) >= heldFor {
+	if !h.since.IsZero() && now.Sub(h.since) >= heldFor {
 		h.release(ctx)
 	}
 }
@@ -71,9 +78,8 @@ func (h *hold) idle(ctx context.Context, due time.Time) {
 	}
 }
 
-// release lets announcements through. The checks until it may be held again show whether it is still busy.
+// release lets announcements through. The next check shows whether it is still busy.
 func (h *hold) release(ctx context.Context) {
 	h.lock.release(ctx)
-	h.since, h.held, h.released = time.Time{}, false, time.Now()
-	h.busy = busyChecks - 1 // the next check shows whether it still is
+	h.since, h.held, h.released, h.busy = time.Time{}, false, time.Now(), busyChecks-1
 }

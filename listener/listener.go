@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -105,11 +106,11 @@ func (l *Listener) run(ctx context.Context) error {
 	if l.config.PollOnly {
 		close(l.ready)
 	} else {
-		receiver := newReceiver(l.waits, l.config, &l.status, func() { close(l.ready) })
-		receiver.probe, receiver.holder = l.dial.sendProbe, l.conn.notifyHolder
-		checker.makeRoom = receiver.giveBack
-		tasks.Go(func() { receiver.watch(ctx) })
-		tasks.Go(func() { receiver.listen(ctx, l.direct.dial) })
+		r := newReceiver(l.waits, l.config, &l.status)
+		r.dial, r.probe, r.holder, r.ready = l.direct.dial, l.dial.sendProbe, l.conn.notifyHolder, func() { close(l.ready) }
+		checker.makeRoom = r.giveBack
+		tasks.Go(func() { r.watch(ctx) })
+		tasks.Go(func() { r.listen(ctx) })
 	}
 	tasks.Go(func() { checker.run(ctx) })
 	if l.config.Retention > 0 {
@@ -129,16 +130,14 @@ func (l *Listener) run(ctx context.Context) error {
 func (l *Listener) awaitServer(ctx context.Context) error {
 	delay := minReconnect
 	for {
-		err := l.conn.checkSchema(ctx)
+		err := l.conn.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return pgbarrier.CheckSchema(ctx, conn) })
+		var answer wire.Answer
 		if err == nil {
-			var answer wire.Answer
 			answer, err = l.conn.check(ctx, nil) // the grant, and that it is the primary
-			if err == nil {
-				l.waits.apply(nil, answer)
-			}
 		}
 		switch {
 		case err == nil:
+			l.waits.apply(nil, answer)
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
@@ -77,6 +78,8 @@ func (m *model) ask(_ context.Context, tokens []pgbarrier.Token) (wire.Answer, e
 	}
 	return a, nil
 }
+
+func (m *model) count(context.Context) (int, error) { return 10, nil }
 
 // below100 is a snapshot that shows the transactions below 100 as running, except those that are over.
 func below100(over []uint64) wire.Snapshot {
@@ -150,14 +153,14 @@ func (m *model) listen(ctx context.Context, r *receiver) {
 		}
 		m.mu.Unlock()
 		if err == nil {
-			r.connect(func() { s.fail(errEnded) })
-			r.listens()
+			r.connected(func() { s.fail(errEnded) }, func() {})
+			_, _ = r.HandleBacklog(ctx, Channel, nil), r.HandleBacklog(ctx, probeChannel, nil)
 			err = s.receive(ctx, r)
 			m.change(func() {
 				m.sessions = slices.DeleteFunc(m.sessions, func(other *modelSession) bool { return other == s })
 			})
 		}
-		r.lose(ctx, err)
+		r.failed(ctx, fmt.Errorf("loop: %w", err))
 	}
 }
 
@@ -192,7 +195,7 @@ func (s *modelSession) receive(ctx context.Context, r *receiver) error {
 	for {
 		select {
 		case n := <-s.queue:
-			r.hear(n[0], n[1])
+			_ = r.HandleNotification(ctx, &pgconn.Notification{Channel: n[0], Payload: n[1]}, nil)
 		case err := <-s.broken:
 			return err
 		case <-ctx.Done():
@@ -219,11 +222,11 @@ func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 		tasks.Wait()
 		waits.close(pgbarrier.ErrClosed)
 	})
-	c := &checker{waits: waits, ask: m.ask, makeRoom: func() {}, few: 64, cut: 50, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
+	c := &checker{waits: waits, ask: m.ask, count: m.count, makeRoom: func() {}, few: 64, cut: 50, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
 		status: status, log: discard, trace: config.Trace.Checked}
 	if !config.PollOnly {
-		r := newReceiver(waits, config, status, func() {})
-		r.probe, r.holder = m.probe, m.notifyHolder
+		r := newReceiver(waits, config, status)
+		r.probe, r.holder, r.ready = m.probe, m.notifyHolder, func() {}
 		c.makeRoom = r.giveBack
 		tasks.Go(func() { m.listen(ctx, r) })
 		tasks.Go(func() { r.watch(ctx) })
@@ -240,6 +243,12 @@ func token(t testing.TB, xid uint64) pgbarrier.Token {
 		t.Fatal(err)
 	}
 	return pgbarrier.Token{ID: id, XID: xid, Origin: 1}
+}
+
+func subscribe(s *waitSet, tokens []pgbarrier.Token) *Subscription {
+	sub := &Subscription{done: make(chan struct{})}
+	s.subscribe(sub, tokens)
+	return sub
 }
 
 // hear lets the waits hear an announcement.

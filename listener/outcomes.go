@@ -14,29 +14,25 @@ import (
 // commit.
 func (s *waitSet) hear(payload string) error {
 	t, err := pgbarrier.ParseToken(payload)
-	if err != nil {
-		s.mu.Lock()
-		s.counts.malformed++
-		s.mu.Unlock()
-		return err
-	}
-
 	var n news
 	s.mu.Lock()
-	s.counts.announcements++
-	s.heardAt = time.Now()
-	if s.listening { // breakage: memory only while a session would notice a crash
-		s.announced.remember(t, s.heardAt)
+	if err != nil {
+		s.counts.malformed++
+	} else {
+		s.counts.announcements++
+		s.heardAt = time.Now()
+		if s.listening { // breakage: memory only while a session would notice a crash
+			s.announced.remember(t, s.heardAt)
+		}
+		s.resolve(t, nil, ByAnnouncement, 0, &n) // breakage: announcement ends only its own token
+		if len(s.pending) > 0 {                  // riders
+			signal(s.wake)
+		}
 	}
-	s.resolve(t, nil, ByAnnouncement, 0, &n) // breakage: announcement ends only its own token
-	riders := len(s.pending) > 0
 	s.mu.Unlock()
 
 	s.tell(n)
-	if riders {
-		signal(s.wake)
-	}
-	return nil
+	return err
 }
 
 // apply ends the waits whose outcome one statement has found. It returns how many tokens have one, and
@@ -45,14 +41,13 @@ func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved,
 	var n news
 	s.mu.Lock()
 	s.statements++
-	s.origin, s.answered = answer.Origin, true
+	s.origin = answer.Origin
 	before := len(s.transactions)
 	for i, outcome := range answer.Outcomes {
-		if outcome == wire.Pending {
-			continue
+		if outcome != wire.Pending {
+			resolved++
+			s.resolve(tokens[i], pgbarrier.Status(outcome).Err(tokens[i]), ByCheck, s.statements, &n)
 		}
-		resolved++
-		s.resolve(tokens[i], pgbarrier.Status(outcome).Err(tokens[i]), ByCheck, s.statements, &n)
 	}
 	transactions = before - len(s.transactions)
 	for i, outcome := range answer.Outcomes {
@@ -86,15 +81,15 @@ func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, statement ui
 	} else {
 		s.counts.byAnnouncement++
 	}
-	n.resolve(s, Resolved{Token: t, Err: outcome, By: by, Waited: time.Since(b.since)})
+	n.resolved = append(n.resolved, Resolved{Token: t, Err: outcome, By: by, Waited: time.Since(b.since)})
 }
 
 // settle takes one token's outcome into account. A wait for several ends committed only if one statement
 // found all of them so: by several, with a crash between, commits could count that were never there at
-// once. The caller holds mu.
+// once. Otherwise the next check asks for all of them again, in one statement. The caller holds mu.
 func (s *waitSet) settle(sub *Subscription, outcome error, statement uint64, n *news) {
 	switch {
-	case sub.ended():
+	case sub.err != ErrPending:
 		return
 	case outcome != nil || len(sub.entries) == 1:
 		s.end(sub, outcome, n)
@@ -107,15 +102,11 @@ func (s *waitSet) settle(sub *Subscription, outcome error, statement uint64, n *
 	if sub.missing--; sub.missing > 0 {
 		return
 	}
-	if sub.foundBy == 0 {
-		s.confirm(sub)
+	if sub.foundBy > 0 {
+		s.end(sub, nil, n)
 		return
 	}
-	s.end(sub, nil, n)
-}
 
-// confirm makes the next check ask for all tokens of a wait again, in one statement. The caller holds mu.
-func (s *waitSet) confirm(sub *Subscription) {
 	now := time.Now()
 	sub.missing = len(sub.entries)
 	for i := range sub.entries {

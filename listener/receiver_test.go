@@ -17,7 +17,7 @@ func TestAnAnnouncementEndsAWaitWithoutACheck(t *testing.T) {
 		m := newModel()
 		waits, status := start(t, m, Config{})
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		synctest.Wait()
 		if !status.up {
 			t.Fatal("not connected")
@@ -36,7 +36,7 @@ func TestWhatWasMissedWhileReconnectingIsFoundAtTheReconnect(t *testing.T) {
 		m := newModel()
 		waits, status := start(t, m, Config{})
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		time.Sleep(time.Hour) // checks have become rare
 		m.breakSessions()
 		m.set(a, pgbarrier.Committed) // announced to nobody
@@ -87,7 +87,7 @@ func TestAListenThatNeverHearsIsReported(t *testing.T) {
 		waits, status := start(t, m, Config{})
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		<-sub.Done() // by a check
 		if sub.Err() != nil {
 			t.Error(sub.Err())
@@ -151,13 +151,13 @@ func TestWhatCameWithListenProvesNothing(t *testing.T) {
 		waits, status := start(t, m, Config{})
 		synctest.Wait() // it waits for its probe
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		m.change(func() {
 			m.sessions[0].queue <- [2]string{probeChannel, "another's"}
 			m.sessions[0].queue <- [2]string{Channel, a.String()}
 		})
 		synctest.Wait()
-		again := waits.subscribe([]pgbarrier.Token{a}, nil)
+		again := subscribe(waits, []pgbarrier.Token{a})
 		defer again.Close()
 		if !ended(sub) || ended(again) || status.up {
 			t.Errorf("ended %v, remembered %v, up %v", ended(sub), ended(again), status.up)
@@ -217,7 +217,7 @@ func TestANewSessionIsNotReadyWhileNotificationsAreHeldUp(t *testing.T) {
 		synctest.Wait()
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
-		if sub := waits.subscribe([]pgbarrier.Token{a}, nil); status.up || waitFor(sub) != nil {
+		if sub := subscribe(waits, []pgbarrier.Token{a}); status.up || waitFor(sub) != nil {
 			t.Errorf("up %v, %v", status.up, sub.Err())
 		}
 		m.change(func() { m.probeErr = nil })
@@ -242,7 +242,7 @@ func TestTheSessionIsGivenBackWhenThereIsNoRoomForChecks(t *testing.T) {
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
 		begun := time.Now()
-		if err := waitFor(waits.subscribe([]pgbarrier.Token{a}, nil)); err != nil || time.Since(begun) > time.Second {
+		if err := waitFor(subscribe(waits, []pgbarrier.Token{a})); err != nil || time.Since(begun) > time.Second {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		synctest.Wait()

@@ -22,10 +22,12 @@ const settled = time.Second
 
 // A session is what is known of one LISTEN connection.
 type session struct {
-	end func() // makes its loop give it up; may be called from anywhere
+	end   func() // makes its loop give it up; may be called from anywhere
+	close func() // returns when nothing is left of it
 
 	connected time.Time
-	listens   time.Time // since when; zero: not yet
+	missing   int       // channels that it does not listen on yet
+	listens   time.Time // since when it listens on all; zero: not yet
 	proved    time.Time // when it was first heard; zero: not yet
 	heardAt   time.Time // last
 	nextProbe time.Time // when it has to be probed if nothing is heard until then
@@ -35,7 +37,7 @@ type session struct {
 	reason    error     // why it is ended; nil: it is not
 }
 
-// next returns until when a session need not be cared for; zero: there is nothing to be done. Then it has to
+// next returns until when the session need not be cared for; zero: there is nothing to be done. Then it has to
 // be probed, or replaced if there is a reason: it must be heard within half a heartbeat of a probe.
 func (s *session) next(heartbeat time.Duration) (at time.Time, reason error) {
 	switch {

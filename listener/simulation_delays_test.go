@@ -148,7 +148,7 @@ func (s *simulation) judgeRate(c *simCall) {
 			least *= 2
 		}
 		least = min(least, s.config.MaxDelay)
-	case s.leftOpen:
+	case s.leftOpen():
 		least = s.least(s.counted)
 	}
 	if since := time.Since(s.answerAt); since < least {
@@ -186,16 +186,19 @@ func (s *simulation) answeredCheck(tokens []pgbarrier.Token, r simReply) {
 	s.troubled(min(pause, s.config.MaxDelay))
 }
 
-// checked is called at the end of a check. What it has asked for and is still waited for, it has left.
+// checked is called at the end of a check.
 func (s *simulation) checked(report Checked) {
-	if report.Err != nil {
-		return
+	if report.Err == nil {
+		s.failures, s.noRooms = 0, 0
 	}
-	s.failures, s.noRooms, s.leftOpen = 0, 0, false
-	for _, w := range s.live {
+}
+
+// leftOpen reports whether something is waited for that a check has asked for.
+func (s *simulation) leftOpen() bool {
+	return slices.ContainsFunc(s.live, func(w *simWait) bool {
 		b := w.barriers[0]
-		s.leftOpen = s.leftOpen || len(w.barriers) == 1 && !w.ended() && b.askedIn == s.check && !b.askedAt.Before(w.begun)
-	}
+		return len(w.barriers) == 1 && !w.ended() && b.askedIn > 0 && !b.askedAt.Before(w.begun)
+	})
 }
 
 // judgeHold: the announcing lock is held for a short while, and for somebody.

@@ -24,7 +24,6 @@ type invariants struct {
 	asksAll   bool            // this one may
 	snapshots []wire.Snapshot // that this check has got
 	samples   map[uint64]int  // tokens that this check has asked for of transactions beyond its snapshot
-	leftOpen  bool            // the last check has left something open
 	counted   int             // sessions on the server, as the listener knows
 	heard     []string        // payloads on Channel that a session has returned
 	changed   bool            // a session was found or lost

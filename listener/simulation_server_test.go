@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -166,21 +167,20 @@ func (s *simServer) sendProbe(ctx context.Context, payload string) error {
 	return s.ask(&simCall{kind: callProbe, payload: payload, deadline: deadline}).err
 }
 
-// listen is the loop of pgxlisten, see receiver.listen.
+// listen is the loop of pgxlisten.
 func (s *simServer) listen(ctx context.Context, r *receiver) {
 	for ctx.Err() == nil {
 		r.await(ctx)
 		connected := s.ask(&simCall{kind: callConnect})
 		session, err := connected.session, connected.err
 		if err == nil {
-			r.connect(session.fail)
+			r.connected(session.fail, session.close)
 			if err = s.ask(&simCall{kind: callListen, session: session}).err; err == nil {
-				r.listens()
+				_, _ = r.HandleBacklog(ctx, Channel, nil), r.HandleBacklog(ctx, probeChannel, nil)
 				err = session.receive(ctx, r)
 			}
-			session.broken, session.closed = true, true
 		}
-		r.lose(ctx, err)
+		r.failed(ctx, fmt.Errorf("loop: %w", err))
 	}
 }
 
@@ -211,7 +211,7 @@ func (s *simSession) receive(ctx context.Context, r *receiver) error {
 		case len(s.arrived) > 0:
 			n := s.arrived[0]
 			s.arrived = s.arrived[1:]
-			r.hear(n[0], n[1])
+			_ = r.HandleNotification(ctx, &pgconn.Notification{Channel: n[0], Payload: n[1]}, nil)
 			if n[0] == Channel {
 				s.server.heard = append(s.server.heard, n[1])
 			}
@@ -222,6 +222,8 @@ func (s *simSession) receive(ctx context.Context, r *receiver) error {
 }
 
 func (s *simSession) fail() { s.broken = true }
+
+func (s *simSession) close() { s.broken, s.closed = true, true }
 
 func (s *simSession) deliver(channel, payload string) {
 	if s.listens && !s.deaf && !s.broken {

@@ -31,34 +31,27 @@ type status struct {
 	runErr                     error // why Run returned, if not because of its context
 }
 
+func (s *status) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
 func (s *status) connected() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.up, s.listenErr = true, nil
-	s.connections++
+	s.change(func() { s.up, s.listenErr, s.connections = true, nil, s.connections+1 })
 }
 
-func (s *status) disconnected(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.up, s.listenErr = false, err
-}
-
-func (s *status) checked(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.checks++
-	s.checkErr = err
-	if err != nil {
-		s.fails++
-	}
-}
+func (s *status) disconnected(err error) { s.change(func() { s.up, s.listenErr = false, err }) }
 
 // stopped is told why Run returned; nil: because its context ended.
-func (s *status) stopped(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.up, s.runErr = false, err
+func (s *status) stopped(err error) { s.change(func() { s.up, s.runErr = false, err }) }
+
+func (s *status) checked(err error) {
+	s.change(func() {
+		if s.checks, s.checkErr = s.checks+1, err; err != nil {
+			s.fails++
+		}
+	})
 }
 
 // Stats returns the current numbers.

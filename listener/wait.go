@@ -41,16 +41,22 @@ func (l *Listener) SubscribeFunc(f func(err error), tokens ...pgbarrier.Token) *
 }
 
 func (l *Listener) subscribe(call func(error), tokens []pgbarrier.Token) *Subscription {
-	if err := validate(tokens); err != nil {
-		if call != nil {
-			call(err)
+	sub := &Subscription{set: l.waits, call: call, err: validate(tokens)}
+	if call == nil {
+		sub.done = make(chan struct{})
+	}
+	switch {
+	case sub.err == nil:
+		l.waits.subscribe(sub, tokens)
+		if !l.begun.Load() {
+			l.reminder.Do(func() { time.AfterFunc(remindAfter, l.remind) })
 		}
-		return &Subscription{set: l.waits, err: err}
+	case call == nil:
+		close(sub.done)
+	default:
+		call(sub.err)
 	}
-	if !l.begun.Load() {
-		l.reminder.Do(func() { time.AfterFunc(remindAfter, l.remind) })
-	}
-	return l.waits.subscribe(tokens, call)
+	return sub
 }
 
 // remindAfter is for how long a wait may last before Run was called.
