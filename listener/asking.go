@@ -99,7 +99,7 @@ func (s *waitSet) checked(young time.Duration) (transactions int, announcements 
 			transactions++
 		}
 	}
-	return transactions, s.counts.announcements
+	return transactions, s.stats.Announcements
 }
 
 // recheck makes the next check ask for everything, after something that a crash may have caused, which

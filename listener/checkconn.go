@@ -3,8 +3,6 @@ package listener
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,9 +17,6 @@ const (
 	queryTimeout = 15 * time.Second
 	firstTimeout = 2 * time.Second
 )
-
-// errNoRoom: the server has no room for another connection.
-var errNoRoom = errors.New("no room for a connection")
 
 // A checkConn is the connection for checks. It is opened when it is first needed and again after it
 // broke. One statement runs at a time; the others wait.
@@ -219,13 +214,4 @@ func (c *checkConn) close() {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
 	c.drop()
-}
-
-// explainRoom wraps the error of a connection attempt for which the server has no room: too_many_connections,
-// and the rest of class 53, insufficient resources.
-func explainRoom(err error) error {
-	if strings.HasPrefix(wire.SQLState(err), "53") {
-		return fmt.Errorf("%w: %w", errNoRoom, err)
-	}
-	return err
 }

@@ -32,7 +32,6 @@ type checker struct {
 	hold     hold
 	pace     pace
 	pause    pause
-	status   *status
 	log      *slog.Logger
 	trace    func(Checked) // or nil
 
@@ -125,7 +124,11 @@ func (c *checker) answer(ctx context.Context, r request) (report Checked, ended 
 
 // note keeps count of failures, and logs when they begin and end, not each.
 func (c *checker) note(err error) {
-	c.status.checked(err)
+	c.waits.note(func(s *stats) {
+		if s.Checks, s.checkErr = s.Checks+1, err; err != nil {
+			s.FailedChecks++
+		}
+	})
 	switch {
 	case err != nil:
 		if c.past.failures++; c.past.failures == 1 {

@@ -14,7 +14,7 @@ var pollOnly = Config{PollOnly: true}
 func TestACheckEndsAWaitThatIsAlreadyDecided(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		a := token(t, 7)
 		m.set(a, pgbarrier.Aborted)
 		begun := time.Now()
@@ -29,7 +29,7 @@ func TestACheckEndsAWaitThatIsAlreadyDecided(t *testing.T) {
 func TestNothingIsAskedWhileNothingWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		a := token(t, 7)
 		sub := subscribe(waits, []pgbarrier.Token{a})
 		synctest.Wait()
@@ -45,7 +45,7 @@ func TestNothingIsAskedWhileNothingWaits(t *testing.T) {
 func TestDelaysGrowWithTheAgeOfWhatIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		sub := subscribe(waits, []pgbarrier.Token{token(t, 7)})
 		defer sub.Close()
 		time.Sleep(4 * time.Second)
@@ -80,7 +80,7 @@ func TestARiderIsFoundByACheckAfterAnAnnouncementOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		var how []How
-		waits, _ := start(t, m, Config{PollOnly: true, Trace: Trace{Resolved: func(r Resolved) { how = append(how, r.By) }}})
+		waits := start(t, m, Config{PollOnly: true, Trace: Trace{Resolved: func(r Resolved) { how = append(how, r.By) }}})
 		rider := token(t, 7)
 		sub := subscribe(waits, []pgbarrier.Token{rider})
 		time.Sleep(time.Hour)
@@ -103,7 +103,7 @@ func TestARiderIsFoundByACheckAfterAnAnnouncementOfAnother(t *testing.T) {
 func TestAllWaitsShareOneCheckAtABoundedRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		for range 1000 {
 			defer subscribe(waits, []pgbarrier.Token{token(t, 7)}).Close()
 			time.Sleep(100 * time.Microsecond)
@@ -127,7 +127,7 @@ func TestAllWaitsShareOneCheckAtABoundedRate(t *testing.T) {
 func TestAForgedFloodCausesChecksAtABoundedRateOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		sub := subscribe(waits, []pgbarrier.Token{token(t, 7)})
 		defer sub.Close()
 		for range 10_000 {
@@ -146,7 +146,7 @@ func TestAForgedFloodCausesChecksAtABoundedRateOnly(t *testing.T) {
 func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, status := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		waits.setListening(true)
 		a, known := token(t, 7), token(t, 8)
 		hear(waits, known)
@@ -158,8 +158,8 @@ func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 			t.Fatalf("ended with %v", sub.Err())
 		}
 		synctest.Wait()
-		if status.checkErr == nil || status.fails < 3500 || status.fails > 3700 {
-			t.Errorf("%d failed checks in an hour, last with %v, want about one a second", status.fails, status.checkErr)
+		if waits.stats.checkErr == nil || waits.stats.FailedChecks < 3500 || waits.stats.FailedChecks > 3700 {
+			t.Errorf("%d failed checks in an hour, last with %v, want about one a second", waits.stats.FailedChecks, waits.stats.checkErr)
 		}
 		// A commit that was only visible may be gone.
 		again := subscribe(waits, []pgbarrier.Token{known})

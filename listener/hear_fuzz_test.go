@@ -32,8 +32,8 @@ func FuzzHear(f *testing.F) {
 		if ended(other) {
 			t.Fatalf("%q ended a wait for two", payload)
 		}
-		if s.counts.announcements+s.counts.malformed != 1 || (s.counts.malformed == 1) != (err != nil) {
-			t.Fatalf("%q: counted %+v", payload, s.counts)
+		if s.stats.Announcements+s.stats.Malformed != 1 || (s.stats.Malformed == 1) != (err != nil) {
+			t.Fatalf("%q: counted %+v", payload, s.stats)
 		}
 		// It is remembered for exactly the waits that its token answers.
 		if err == nil {
@@ -92,8 +92,8 @@ func FuzzHearMany(f *testing.F) {
 					open++
 				}
 			}
-			if s.waiting != open || len(s.pending) > open || (open > 0) != (len(s.pending) > 0) {
-				t.Fatalf("step %d: %d waits open, %d counted, %d pending", i, open, s.waiting, len(s.pending))
+			if s.stats.Waiting != open || len(s.pending) > open || (open > 0) != (len(s.pending) > 0) {
+				t.Fatalf("step %d: %d waits open, %d counted, %d pending", i, open, s.stats.Waiting, len(s.pending))
 			}
 		}
 		for _, sub := range subs {

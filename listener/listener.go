@@ -24,7 +24,6 @@ type Listener struct {
 	direct   dialer        // LISTEN connections
 	conn     *checkConn
 	waits    *waitSet
-	status   status
 	ready    chan struct{}
 	begun    atomic.Bool
 	reminder sync.Once
@@ -71,13 +70,13 @@ func (l *Listener) Run(ctx context.Context) error {
 		return errors.New("pgbarrier: listener: Run was called before: a Listener runs once, make another")
 	}
 	err := l.run(ctx)
-	if ctx.Err() != nil {
-		l.status.stopped(nil)
-		l.waits.close(pgbarrier.ErrClosed)
-		return ctx.Err()
+	closed := pgbarrier.ErrClosed
+	if ctx.Err() == nil {
+		closed = fmt.Errorf("%w (%w)", pgbarrier.ErrClosed, err)
+		l.waits.note(func(s *stats) { s.runErr = err })
 	}
-	l.status.stopped(err)
-	l.waits.close(fmt.Errorf("%w (%w)", pgbarrier.ErrClosed, err))
+	l.waits.note(func(s *stats) { s.Connected = false })
+	l.waits.close(closed)
 	return err
 }
 
@@ -97,7 +96,6 @@ func (l *Listener) run(ctx context.Context) error {
 		hold:     hold{lock: l.conn},
 		pace:     pace{l.config.MinDelay, l.config.MaxDelay},
 		pause:    untilReady,
-		status:   &l.status,
 		log:      l.config.Logger,
 		trace:    l.config.Trace.Checked,
 	}
@@ -106,7 +104,7 @@ func (l *Listener) run(ctx context.Context) error {
 	if l.config.PollOnly {
 		close(l.ready)
 	} else {
-		r := newReceiver(l.waits, l.config, &l.status)
+		r := newReceiver(l.waits, l.config)
 		r.dial, r.probe, r.holder, r.ready = l.direct.dial, l.dial.sendProbe, l.conn.notifyHolder, func() { close(l.ready) }
 		checker.makeRoom = r.giveBack
 		tasks.Go(func() { r.watch(ctx) })
@@ -144,7 +142,7 @@ func (l *Listener) awaitServer(ctx context.Context) error {
 		case !wire.IsOutage(err) && !errors.Is(err, errHook): // breakage: hook failure does not end Run
 			return err
 		}
-		l.status.disconnected(err)
+		l.waits.note(func(s *stats) { s.listenErr = err })
 		l.config.Logger.Warn("pgbarrier: cannot reach the server, waits go on until it is there", "error", err, "retry_in", delay)
 		sleep(ctx, delay/2+rand.N(delay))
 		delay = min(2*delay, maxReconnect)

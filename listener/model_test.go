@@ -208,13 +208,13 @@ var discard = slog.New(slog.DiscardHandler)
 
 // start runs a checker and, unless pollOnly, a receiver on the model until the test ends. In a synctest
 // bubble that also proves that both return and leave no goroutine.
-func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
+func start(t *testing.T, m *model, config Config) *waitSet {
 	t.Helper()
 	config, _, err := config.complete()
 	if err != nil {
 		t.Fatal(err)
 	}
-	waits, status := newWaitSet(config.Trace.Resolved), new(status)
+	waits := newWaitSet(config.Trace.Resolved)
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
 	t.Cleanup(func() {
@@ -223,16 +223,16 @@ func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 		waits.close(pgbarrier.ErrClosed)
 	})
 	c := &checker{waits: waits, ask: m.ask, count: m.count, makeRoom: func() {}, few: 64, cut: 50, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
-		status: status, log: discard, trace: config.Trace.Checked}
+		log: discard, trace: config.Trace.Checked}
 	if !config.PollOnly {
-		r := newReceiver(waits, config, status)
+		r := newReceiver(waits, config)
 		r.probe, r.holder, r.ready = m.probe, m.notifyHolder, func() {}
 		c.makeRoom = r.giveBack
 		tasks.Go(func() { m.listen(ctx, r) })
 		tasks.Go(func() { r.watch(ctx) })
 	}
 	tasks.Go(func() { c.run(ctx) })
-	return waits, status
+	return waits
 }
 
 // token returns a token that no other call returns, of a running transaction if xid is below 100.

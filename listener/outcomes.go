@@ -17,9 +17,9 @@ func (s *waitSet) hear(payload string) error {
 	var n news
 	s.mu.Lock()
 	if err != nil {
-		s.counts.malformed++
+		s.stats.Malformed++
 	} else {
-		s.counts.announcements++
+		s.stats.Announcements++
 		s.heardAt = time.Now()
 		if s.listening { // breakage: memory only while a session would notice a crash
 			s.announced.remember(t, s.heardAt)
@@ -77,9 +77,9 @@ func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, statement ui
 		s.settle(e.element, outcome, statement, n)
 	}
 	if by == ByCheck {
-		s.counts.byCheck++
+		s.stats.ResolvedByCheck++
 	} else {
-		s.counts.byAnnouncement++
+		s.stats.ResolvedByAnnouncement++
 	}
 	n.resolved = append(n.resolved, Resolved{Token: t, Err: outcome, By: by, Waited: time.Since(b.since)})
 }

@@ -44,7 +44,6 @@ type receiver struct {
 	pause  pause
 	ready  func() // called when a session was first heard
 	once   sync.Once
-	status *status
 
 	changed   chan struct{} // there may be something to do for watch. Capacity 1.
 	mu        sync.Mutex    // guards all below, and the session
@@ -53,8 +52,8 @@ type receiver struct {
 	notBefore time.Time // when the next session may connect
 }
 
-func newReceiver(waits *waitSet, config Config, status *status) *receiver {
-	return &receiver{waits: waits, config: config, status: status, random: rand.N[time.Duration], pause: untilReady,
+func newReceiver(waits *waitSet, config Config) *receiver {
+	return &receiver{waits: waits, config: config, random: rand.N[time.Duration], pause: untilReady,
 		changed: make(chan struct{}, 1), delay: minReconnect}
 }
 
@@ -136,7 +135,7 @@ func (r *receiver) found(ctx context.Context, conn *pgx.Conn) {
 	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
 	r.waits.setListening(true)
 	r.waits.recheck()
-	r.status.connected()
+	r.waits.note(func(s *stats) { s.Connected, s.listenErr, s.Connections = true, nil, s.Connections+1 })
 	r.once.Do(r.ready)
 	r.config.Logger.Info("pgbarrier: listening")
 	if r.config.Trace.Connected != nil {
@@ -187,7 +186,7 @@ func (r *receiver) failed(ctx context.Context, err error) {
 	if errors.Is(err, errDeaf) {
 		level = slog.LevelError
 	}
-	r.status.disconnected(err)
+	r.waits.note(func(s *stats) { s.Connected, s.listenErr = false, err })
 	r.config.Logger.Log(context.Background(), level, "pgbarrier: not listening, waits end by checks", "error", err, "retry_in", pause)
 	if proved && r.config.Trace.Disconnected != nil {
 		r.config.Trace.Disconnected(err)

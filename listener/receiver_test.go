@@ -15,11 +15,11 @@ func announce(m *model, tok pgbarrier.Token) { m.notify(Channel, tok.String()) }
 func TestAnAnnouncementEndsAWaitWithoutACheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		a := token(t, 7)
 		sub := subscribe(waits, []pgbarrier.Token{a})
 		synctest.Wait()
-		if !status.up {
+		if !waits.stats.Connected {
 			t.Fatal("not connected")
 		}
 		before := m.statements()
@@ -34,7 +34,7 @@ func TestAnAnnouncementEndsAWaitWithoutACheck(t *testing.T) {
 func TestWhatWasMissedWhileReconnectingIsFoundAtTheReconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		a := token(t, 7)
 		sub := subscribe(waits, []pgbarrier.Token{a})
 		time.Sleep(time.Hour) // checks have become rare
@@ -47,8 +47,8 @@ func TestWhatWasMissedWhileReconnectingIsFoundAtTheReconnect(t *testing.T) {
 		}
 		time.Sleep(2 * minReconnect)
 		synctest.Wait()
-		if !status.up || status.connections != 2 {
-			t.Errorf("connected: %v, connections: %d", status.up, status.connections)
+		if !waits.stats.Connected || waits.stats.Connections != 2 {
+			t.Errorf("connected: %v, connections: %d", waits.stats.Connected, waits.stats.Connections)
 		}
 	})
 }
@@ -58,10 +58,10 @@ func TestASessionThatGoesSilentIsReplacedWithinHalfAMinute(t *testing.T) {
 		m := newModel()
 		var lost []error
 		var lostAt time.Time
-		_, status := start(t, m, Config{Trace: Trace{Disconnected: func(err error) { lost = append(lost, err); lostAt = time.Now() }}})
+		waits := start(t, m, Config{Trace: Trace{Disconnected: func(err error) { lost = append(lost, err); lostAt = time.Now() }}})
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if status.connections != 1 || len(lost) != 0 {
+		if waits.stats.Connections != 1 || len(lost) != 0 {
 			t.Fatalf("a healthy session was replaced: %v", lost)
 		}
 		m.setDeaf(true)
@@ -74,7 +74,7 @@ func TestASessionThatGoesSilentIsReplacedWithinHalfAMinute(t *testing.T) {
 		m.setDeaf(false)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		if !status.up {
+		if !waits.stats.Connected {
 			t.Error("not connected again")
 		}
 	})
@@ -84,7 +84,7 @@ func TestAListenThatNeverHearsIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.setDeaf(true)
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
 		sub := subscribe(waits, []pgbarrier.Token{a})
@@ -94,8 +94,8 @@ func TestAListenThatNeverHearsIsReported(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if status.up || !errors.Is(status.listenErr, errDeaf) || !strings.Contains(status.listenErr.Error(), "pooler") {
-			t.Errorf("connected: %v, error: %v", status.up, status.listenErr)
+		if waits.stats.Connected || !errors.Is(waits.stats.listenErr, errDeaf) || !strings.Contains(waits.stats.listenErr.Error(), "pooler") {
+			t.Errorf("connected: %v, error: %v", waits.stats.Connected, waits.stats.listenErr)
 		}
 	})
 }
@@ -104,7 +104,7 @@ func TestAListenThatNeverHearsIsReported(t *testing.T) {
 func TestABusySessionNeedsNoProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		_, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait()
 		for range 100 {
 			announce(m, token(t, 7))
@@ -113,8 +113,8 @@ func TestABusySessionNeedsNoProbe(t *testing.T) {
 		synctest.Wait()
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if status.connections != 1 || m.probes != 1 {
-			t.Errorf("%d connections, %d probes, want one for the one connection", status.connections, m.probes)
+		if waits.stats.Connections != 1 || m.probes != 1 {
+			t.Errorf("%d connections, %d probes, want one for the one connection", waits.stats.Connections, m.probes)
 		}
 	})
 }
@@ -122,7 +122,7 @@ func TestABusySessionNeedsNoProbe(t *testing.T) {
 func TestReconnectsBackOffAndStartAfreshAfterAHealthySpell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		_, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		time.Sleep(healthySpell)
 		m.setDown(errBroken)
 		m.breakSessions()
@@ -130,14 +130,14 @@ func TestReconnectsBackOffAndStartAfreshAfterAHealthySpell(t *testing.T) {
 		m.setDown(nil)
 		time.Sleep(2 * maxReconnect)
 		synctest.Wait()
-		if !status.up {
+		if !waits.stats.Connected {
 			t.Fatal("not connected 20 s after the server is back")
 		}
 		time.Sleep(healthySpell)
 		m.breakSessions()
 		time.Sleep(2 * minReconnect)
 		synctest.Wait()
-		if !status.up {
+		if !waits.stats.Connected {
 			t.Error("the first reconnect after a healthy spell was late")
 		}
 	})
@@ -148,7 +148,7 @@ func TestWhatCameWithListenProvesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.setDeaf(true)
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait() // it waits for its probe
 		a := token(t, 7)
 		sub := subscribe(waits, []pgbarrier.Token{a})
@@ -159,13 +159,13 @@ func TestWhatCameWithListenProvesNothing(t *testing.T) {
 		synctest.Wait()
 		again := subscribe(waits, []pgbarrier.Token{a})
 		defer again.Close()
-		if !ended(sub) || ended(again) || status.up {
-			t.Errorf("ended %v, remembered %v, up %v", ended(sub), ended(again), status.up)
+		if !ended(sub) || ended(again) || waits.stats.Connected {
+			t.Errorf("ended %v, remembered %v, up %v", ended(sub), ended(again), waits.stats.Connected)
 		}
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		if !errors.Is(status.listenErr, errDeaf) {
-			t.Error(status.listenErr)
+		if !errors.Is(waits.stats.listenErr, errDeaf) {
+			t.Error(waits.stats.listenErr)
 		}
 	})
 }
@@ -174,15 +174,15 @@ func TestWhatCameWithListenProvesNothing(t *testing.T) {
 func TestAnybodysProbeProvesThatTheSessionHears(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		_, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait()
 		for range 1000 {
 			m.notify(probeChannel, "another's")
 			time.Sleep(7 * time.Second)
 		}
 		synctest.Wait()
-		if !status.up || m.probes != 1 {
-			t.Errorf("up %v, %d probes", status.up, m.probes)
+		if !waits.stats.Connected || m.probes != 1 {
+			t.Errorf("up %v, %d probes", waits.stats.Connected, m.probes)
 		}
 	})
 }
@@ -191,18 +191,18 @@ func TestAnybodysProbeProvesThatTheSessionHears(t *testing.T) {
 func TestASessionIsKeptWhileNotificationsAreHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		_, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait()
 		m.change(func() { m.probeErr, m.holder = errNotSent, "pid 1" })
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if !status.up || status.connections != 1 || m.probes < 300 {
-			t.Errorf("up %v, %d connections, %d probes", status.up, status.connections, m.probes)
+		if !waits.stats.Connected || waits.stats.Connections != 1 || m.probes < 300 {
+			t.Errorf("up %v, %d connections, %d probes", waits.stats.Connected, waits.stats.Connections, m.probes)
 		}
 		m.change(func() { m.holder = "" }) // that was not the reason
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if status.up {
+		if waits.stats.Connected {
 			t.Error("a session that cannot be proved is kept")
 		}
 	})
@@ -212,19 +212,19 @@ func TestANewSessionIsNotReadyWhileNotificationsAreHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.change(func() { m.probeErr, m.holder = errNotSent, "pid 1" })
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
-		if sub := subscribe(waits, []pgbarrier.Token{a}); status.up || waitFor(sub) != nil {
-			t.Errorf("up %v, %v", status.up, sub.Err())
+		if sub := subscribe(waits, []pgbarrier.Token{a}); waits.stats.Connected || waitFor(sub) != nil {
+			t.Errorf("up %v, %v", waits.stats.Connected, sub.Err())
 		}
 		m.change(func() { m.probeErr = nil })
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if !status.up || len(m.connects) != 1 {
-			t.Errorf("up %v after %d connections", status.up, len(m.connects))
+		if !waits.stats.Connected || len(m.connects) != 1 {
+			t.Errorf("up %v after %d connections", waits.stats.Connected, len(m.connects))
 		}
 	})
 }
@@ -234,9 +234,9 @@ func TestTheSessionIsGivenBackWhenThereIsNoRoomForChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.change(func() { m.places = 1 })
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait()
-		if !status.up {
+		if !waits.stats.Connected {
 			t.Fatal("not listening")
 		}
 		a := token(t, 7)
@@ -246,12 +246,12 @@ func TestTheSessionIsGivenBackWhenThereIsNoRoomForChecks(t *testing.T) {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		synctest.Wait()
-		if status.up || !errors.Is(status.listenErr, errGivenBack) {
-			t.Errorf("up %v, %v", status.up, status.listenErr)
+		if waits.stats.Connected || !errors.Is(waits.stats.listenErr, errGivenBack) {
+			t.Errorf("up %v, %v", waits.stats.Connected, waits.stats.listenErr)
 		}
 		time.Sleep(2 * maxReconnect)
 		synctest.Wait()
-		if !status.up {
+		if !waits.stats.Connected {
 			t.Error("does not listen again")
 		}
 	})

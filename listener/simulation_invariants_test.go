@@ -138,8 +138,8 @@ func (s *simulation) sweep() {
 	if ended {
 		s.live = slices.DeleteFunc(s.live, func(w *simWait) bool { return w.ended() })
 	}
-	if s.waits.waiting != len(s.live) {
-		s.fail("nothing left behind: %d waits are counted, %d have not ended", s.waits.waiting, len(s.live))
+	if s.waits.stats.Waiting != len(s.live) {
+		s.fail("nothing left behind: %d waits are counted, %d have not ended", s.waits.stats.Waiting, len(s.live))
 	}
 }
 
@@ -216,9 +216,9 @@ func (s *simulation) same(w *simWait, b *simBarrier, err error) {
 // leftBehind: a set without waits is empty.
 func (s *simulation) leftBehind() {
 	w := s.waits
-	if len(w.pending) != 0 || w.fresh.size != 0 || len(w.transactions) != 0 || w.ordered.size != 0 || w.questions.size != 0 || w.waiting != 0 {
+	if len(w.pending) != 0 || w.fresh.size != 0 || len(w.transactions) != 0 || w.ordered.size != 0 || w.questions.size != 0 || w.stats.Waiting != 0 {
 		s.fail("nothing left behind: %d pending, %d fresh, %d transactions, %d questions, %d waits",
-			len(w.pending), w.fresh.size, len(w.transactions), w.questions.size, w.waiting)
+			len(w.pending), w.fresh.size, len(w.transactions), w.questions.size, w.stats.Waiting)
 	}
 	s.judgeCallbacks()
 }

@@ -52,7 +52,7 @@ func (s *simulation) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.start(ctx, s.checker.run)
 	if !s.config.PollOnly {
-		r := newReceiver(s.waits, s.config, s.checker.status)
+		r := newReceiver(s.waits, s.config)
 		r.probe, r.holder, r.ready = s.server.sendProbe, s.server.notifyHolder, func() {}
 		r.random = s.within
 		r.pause = s.turns.pause

@@ -154,7 +154,6 @@ func newSimulation(seed uint64) *simulation {
 		hold:     hold{lock: s.server},
 		pace:     pace{s.config.MinDelay, s.config.MaxDelay},
 		pause:    s.turns.pause,
-		status:   new(status),
 		log:      discard,
 		trace: func(report Checked) {
 			s.checked(report)

@@ -23,8 +23,8 @@ type waitSet struct {
 	transactions map[uint64]*transaction // by xid
 	ordered      list[*transaction]      // the same, the latest first
 	questions    list[*question]
-	waiting      int   // subscriptions that have not ended
 	closed       error // why no wait can begin any more
+	stats        stats
 
 	announced  announced
 	listening  bool      // a session would tell of a crash, see setListening
@@ -33,12 +33,6 @@ type waitSet struct {
 	origin     uint32    // that they told
 	checkAll   bool      // the next check asks for everything
 	youngest   time.Time // since when the youngest is waited for that the last check left pending
-	counts     waitCounts
-}
-
-type waitCounts struct {
-	announcements, malformed          uint64
-	byAnnouncement, byCheck, byMemory uint64
 }
 
 // A barrier is one token that is waited for.
@@ -76,12 +70,12 @@ func (s *waitSet) subscribe(sub *Subscription, tokens []pgbarrier.Token) {
 	var n news
 
 	s.mu.Lock()
-	s.waiting++
+	s.stats.Waiting++
 	switch {
 	case s.closed != nil:
 		s.end(sub, s.closed, &n)
 	case len(tokens) == 1 && s.announced.has(tokens[0], now):
-		s.counts.byMemory++
+		s.stats.ResolvedByMemory++
 		n.resolved = append(n.resolved, Resolved{Token: tokens[0], By: ByMemory})
 		s.end(sub, nil, &n)
 	default:
@@ -118,7 +112,7 @@ func (s *waitSet) end(sub *Subscription, err error, n *news) {
 	} else {
 		close(sub.done)
 	}
-	s.waiting--
+	s.stats.Waiting--
 	for i := range sub.entries {
 		e := &sub.entries[i]
 		e.leave()

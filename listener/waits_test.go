@@ -17,8 +17,8 @@ func assertEmpty(t *testing.T, s *waitSet) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.pending) != 0 || s.fresh.size != 0 || s.fresh.first != nil || len(s.transactions) != 0 || s.waiting != 0 {
-		t.Errorf("left behind: %d pending, %d fresh, %d transactions, %d waits", len(s.pending), s.fresh.size, len(s.transactions), s.waiting)
+	if len(s.pending) != 0 || s.fresh.size != 0 || s.fresh.first != nil || len(s.transactions) != 0 || s.stats.Waiting != 0 {
+		t.Errorf("left behind: %d pending, %d fresh, %d transactions, %d waits", len(s.pending), s.fresh.size, len(s.transactions), s.stats.Waiting)
 	}
 }
 
@@ -106,8 +106,8 @@ func TestAnAnnouncementEndsOnlyTheWaitForExactlyItsToken(t *testing.T) {
 		}
 		sub.Close()
 	}
-	if err := s.hear("pgb1.not-a-token"); !errors.Is(err, pgbarrier.ErrInvalidToken) || s.counts.malformed != 1 {
-		t.Errorf("malformed: %v, counted %d", err, s.counts.malformed)
+	if err := s.hear("pgb1.not-a-token"); !errors.Is(err, pgbarrier.ErrInvalidToken) || s.stats.Malformed != 1 {
+		t.Errorf("malformed: %v, counted %d", err, s.stats.Malformed)
 	}
 }
 
