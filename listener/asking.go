@@ -86,20 +86,15 @@ func (tx *transaction) ask(b *barrier, n uint64, tokens []pgbarrier.Token) []pgb
 	return append(tokens, b.token)
 }
 
-// checked is called after a check. It returns how many transactions are waited for since less than young,
-// and how many announcements have been heard.
-func (s *waitSet) checked(young time.Duration) (transactions int, announcements uint64) {
+// checked is called after a check. It returns how many announcements have been heard.
+func (s *waitSet) checked() (announcements uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.youngest = time.Time{}
-	now := time.Now()
 	for tx := range s.ordered.all {
 		s.youngest = later(s.youngest, tx.newest)
-		if now.Sub(tx.newest) < young {
-			transactions++
-		}
 	}
-	return transactions, s.stats.Announcements
+	return s.stats.Announcements
 }
 
 // recheck makes the next check ask for everything, after something that a crash may have caused, which

@@ -75,9 +75,13 @@ func (c *checker) check(ctx context.Context) {
 		c.trace(report)
 	}
 	if err == nil {
-		young, announcements := c.waits.checked(busyAge)
-		c.hold.checked(ctx, young, ended, announcements, c.past.sessions)
-		c.countSessions(ctx)
+		c.hold.checked(ctx, ended, c.waits.checked(), c.past.sessions)
+		if time.Since(c.counted) >= countEvery {
+			c.counted = time.Now()
+			if n, err := c.count(ctx); err == nil { // otherwise it is no harm
+				c.past.sessions = n
+			}
+		}
 	}
 }
 
@@ -142,15 +146,5 @@ func (c *checker) note(err error) {
 	case c.past.failures > 0:
 		c.log.Info("pgbarrier: checks succeed again", "failed", c.past.failures)
 		c.past.failures = 0
-	}
-}
-
-// countSessions counts them now and then. It is no harm if that fails.
-func (c *checker) countSessions(ctx context.Context) {
-	if time.Since(c.counted) >= countEvery {
-		c.counted = time.Now()
-		if n, err := c.count(ctx); err == nil {
-			c.past.sessions = n
-		}
 	}
 }

@@ -68,7 +68,7 @@ func TestTheYoungestOfOneTransactionSetsThePace(t *testing.T) {
 		time.Sleep(time.Second)
 		defer subscribe(s, []pgbarrier.Token{token(t, 7)}).Close()
 		s.toCheck(1, 64)
-		s.checked(0)
+		s.checked()
 		if youngest := s.demand().youngest; !youngest.Equal(time.Now()) {
 			t.Errorf("the youngest is %v old", time.Since(youngest))
 		}

@@ -10,15 +10,12 @@ import (
 // unannounced then, as riders do. It holds it for a short while at a time and never waits for it.
 
 const (
-	// A checker is busy after busyChecks checks in a row of which each has left so many transactions pending
-	// that are younger than busyAge, or has found the end of so many, or after which announcements came at such
-	// a rate, times the sessions beyond the first ones, which they wake.
-	busyChecks  = 4
-	busyYoung   = 16
-	busyAge     = 100 * time.Millisecond
-	busyEnded   = 8
-	busyWakeups = 20_000 // a second
-	wakeupsFrom = 32     // sessions
+	// A checker is busy if a check finds the end of so many transactions, or so many sessions are woken by
+	// announcements in a second, on the average of the last few checks. With one transaction at a time, however
+	// fast, it never is.
+	busyEnded   = 3
+	busyWakeups = 20_000
+	fewSessions = 32 // so many are no matter
 
 	heldFor  = 100 * time.Millisecond
 	holdGap  = 20 * time.Millisecond // until it may be held again
@@ -32,40 +29,39 @@ type lock interface {
 	release(ctx context.Context)
 }
 
-// A hold decides when the lock is held. Without a lock it never is.
+// A hold decides when the lock is held.
 type hold struct {
 	lock     lock
 	since    time.Time // of the first attempt to hold it; zero: none
 	held     bool
 	released time.Time
-	busy     int // checks in a row that were
 
-	heard   uint64 // announcements, when the last check had
-	checkAt time.Time
+	ended, wakeups float64   // averages
+	heard          uint64    // announcements, at the time of the last check
+	checkedAt      time.Time // that
 }
 
 // begin is called before a check.
 func (h *hold) begin(ctx context.Context) {
-	if h.lock == nil || h.held || h.busy < busyChecks || time.Since(h.released) < holdGap {
-		return
+	busy := h.ended >= busyEnded || h.wakeups >= busyWakeups
+	if busy && !h.held && time.Since(h.released) >= holdGap {
+		if h.since.IsZero() {
+			h.since = time.Now()
+		}
+		h.held = h.lock.hold(ctx)
 	}
-	if h.since.IsZero() {
-		h.since = time.Now()
-	}
-	h.held = h.lock.hold(ctx)
 }
 
-// checked is called after a check, with how many transactions are young and have ended, how many
-// announcements have been heard, and how many sessions are on the server.
-func (h *hold) checked(ctx context.Context, young, ended int, heard uint64, sessions int) {
+// checked is called after a check, with how many transactions have ended by it, how many announcements
+// have been heard so far, and how many sessions there are.
+func (h *hold) checked(ctx context.Context, ended int, heard uint64, sessions int) {
 	now := time.Now()
-	wakeups := float64(heard-h.heard) / now.Sub(h.checkAt).Seconds() * float64(sessions-wakeupsFrom)
-	h.heard, h.checkAt = heard, now
-	if young >= busyYoung || ended >= busyEnded || wakeups > busyWakeups {
-		h.busy++
-	} else if !h.held {
-		h.busy = 0
+	h.ended += (float64(ended) - h.ended) / 4
+	if !h.held {
+		rate := float64(heard-h.heard) / now.Sub(h.checkedAt).Seconds()
+		h.wakeups += (rate*float64(max(sessions-fewSessions, 0)) - h.wakeups) / 4
 	}
+	h.heard, h.checkedAt = heard, now
 	if !h.since.IsZero() && now.Sub(h.since) >= heldFor {
 		h.release(ctx)
 	}
@@ -78,8 +74,7 @@ func (h *hold) idle(ctx context.Context, due time.Time) {
 	}
 }
 
-// release lets announcements through. The next check shows whether it is still busy.
 func (h *hold) release(ctx context.Context) {
 	h.lock.release(ctx)
-	h.since, h.held, h.released, h.busy = time.Time{}, false, time.Now(), busyChecks-1
+	h.since, h.held, h.released = time.Time{}, false, time.Now()
 }

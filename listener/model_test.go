@@ -31,6 +31,7 @@ type model struct {
 	probes   int
 	sessions []*modelSession
 	connects []time.Time // attempts
+	held     bool        // the announcing lock
 	places   int         // if not 0, a session must be given back for checks to have room
 }
 
@@ -80,6 +81,13 @@ func (m *model) ask(_ context.Context, tokens []pgbarrier.Token) (wire.Answer, e
 }
 
 func (m *model) count(context.Context) (int, error) { return 10, nil }
+
+func (m *model) hold(context.Context) bool {
+	m.change(func() { m.held = true })
+	return true
+}
+
+func (m *model) release(context.Context) { m.change(func() { m.held = false }) }
 
 // below100 is a snapshot that shows the transactions below 100 as running, except those that are over.
 func below100(over []uint64) wire.Snapshot {
@@ -222,7 +230,7 @@ func start(t *testing.T, m *model, config Config) *waitSet {
 		tasks.Wait()
 		waits.close(pgbarrier.ErrClosed)
 	})
-	c := &checker{waits: waits, ask: m.ask, count: m.count, makeRoom: func() {}, few: 64, cut: 50, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
+	c := &checker{waits: waits, ask: m.ask, count: m.count, makeRoom: func() {}, few: 64, cut: 50, hold: hold{lock: m}, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
 		log: discard, trace: config.Trace.Checked}
 	if !config.PollOnly {
 		r := newReceiver(waits, config)

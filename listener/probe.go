@@ -15,24 +15,29 @@ var errNotSent = errors.New("the notification was not sent in time")
 // ctx ends.
 func (r *receiver) watch(ctx context.Context) {
 	for ctx.Err() == nil {
+		var due time.Time // zero: nothing will have to be done
+		probe := false
 		r.mu.Lock()
 		s := r.session
-		at, reason := s.next(r.config.Heartbeat)
-		due := !at.IsZero() && !time.Now().Before(at)
-		if due && reason != nil {
-			s.replace(reason)
+		if s != nil && s.ended == nil {
+			due = s.due
+			probe = s.overdue == nil
+		}
+		now := !due.IsZero() && !time.Now().Before(due)
+		if now && !probe {
+			s.replace(s.overdue)
 		}
 		r.mu.Unlock()
 
-		if !due {
-			r.pause(ctx, at, r.changed)
-		} else if reason == nil {
+		if !now {
+			r.pause(ctx, due, r.changed)
+		} else if probe {
 			r.sendProbe(ctx, s)
 		}
 	}
 }
 
-// sendProbe sends a probe for the session.
+// sendProbe sends a probe for the session, which has to hear something within half a heartbeat.
 func (r *receiver) sendProbe(ctx context.Context, s *session) {
 	begun := time.Now()
 	payload := fmt.Sprintf("%016x", rand.Uint64())
@@ -51,14 +56,17 @@ func (r *receiver) sendProbe(ctx context.Context, s *session) {
 	case ctx.Err() != nil:
 	case !s.heardAt.Before(begun): // that, or something else
 	case err == nil:
-		s.probedAt = begun
+		s.due, s.overdue = begun.Add(r.config.Heartbeat/2), errSilent // breakage: silent session replaced
+		if s.proved.IsZero() {
+			s.overdue = errDeaf
+		}
 	case excuse == "":
 		s.replace(fmt.Errorf("%w: %w", errNoProbe, err))
 	default:
 		if s.excuse != excuse {
 			r.config.Logger.Warn("pgbarrier: the LISTEN connection cannot be probed: "+excuse, "error", err)
 		}
-		s.excuse, s.nextProbe = excuse, time.Now().Add(r.config.Heartbeat/2)
+		s.excuse, s.due = excuse, time.Now().Add(r.config.Heartbeat/2)
 	}
 }
 

@@ -2,7 +2,6 @@ package listener
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
@@ -15,10 +14,8 @@ import (
 // While the database cannot be reached, and before Run, Check waits. If ctx ends first it returns
 // ctx.Err(), and if Run returns, pgbarrier.ErrClosed.
 func (l *Listener) Check(ctx context.Context, tokens ...pgbarrier.Token) ([]pgbarrier.Status, error) {
-	for _, t := range tokens {
-		if err := t.Valid(); err != nil {
-			return nil, fmt.Errorf("pgbarrier: check: %w", err)
-		}
+	if err := validate("check", tokens); err != nil && len(tokens) > 0 {
+		return nil, err
 	}
 	q := l.waits.ask(tokens)
 	select {

@@ -93,8 +93,9 @@ func (r *receiver) await(ctx context.Context) {
 func (r *receiver) connected(end, close func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.session = &session{end: end, close: close, connected: time.Now(), missing: 2}
-	if r.session.connected.Before(r.notBefore) { // room was needed meanwhile
+	now := time.Now()
+	r.session = &session{end: end, close: close, missing: 2, due: now.Add(queryTimeout), overdue: errNoListen}
+	if now.Before(r.notBefore) { // room was needed meanwhile
 		r.session.replace(errGivenBack)
 	}
 	signal(r.changed)
@@ -105,8 +106,7 @@ func (r *receiver) HandleBacklog(context.Context, string, *pgx.Conn) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.session.missing--; r.session.missing == 0 {
-		r.session.listens = time.Now()
-		r.session.nextProbe = r.session.listens
+		r.session.due, r.session.overdue = time.Now(), nil
 		signal(r.changed)
 	}
 	return nil
@@ -162,8 +162,8 @@ func (r *receiver) failed(ctx context.Context, err error) {
 	if s == nil {
 		s = &session{close: func() {}}
 	}
-	if s.reason != nil {
-		err = s.reason
+	if s.ended != nil {
+		err = s.ended
 	}
 	proved := !s.proved.IsZero()
 	if proved && time.Since(s.proved) >= healthySpell {

@@ -41,7 +41,7 @@ func (l *Listener) SubscribeFunc(f func(err error), tokens ...pgbarrier.Token) *
 }
 
 func (l *Listener) subscribe(call func(error), tokens []pgbarrier.Token) *Subscription {
-	sub := &Subscription{set: l.waits, call: call, err: validate(tokens)}
+	sub := &Subscription{set: l.waits, call: call, err: validate("wait", tokens)}
 	if call == nil {
 		sub.done = make(chan struct{})
 	}
@@ -68,14 +68,14 @@ func (l *Listener) remind() {
 	}
 }
 
-func validate(tokens []pgbarrier.Token) error {
-	if len(tokens) == 0 {
-		return fmt.Errorf("pgbarrier: wait: %w: there is none to wait for", pgbarrier.ErrInvalidToken)
-	}
+func validate(doing string, tokens []pgbarrier.Token) error {
 	for _, t := range tokens {
 		if err := t.Valid(); err != nil {
-			return fmt.Errorf("pgbarrier: wait: %w", err)
+			return fmt.Errorf("pgbarrier: %s: %w", doing, err)
 		}
+	}
+	if len(tokens) == 0 {
+		return fmt.Errorf("pgbarrier: %s: %w: there is none", doing, pgbarrier.ErrInvalidToken)
 	}
 	return nil
 }
