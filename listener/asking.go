@@ -86,15 +86,15 @@ func (tx *transaction) ask(b *barrier, n uint64, tokens []pgbarrier.Token) []pgb
 	return append(tokens, b.token)
 }
 
-// checked is called after a check. It returns how many announcements have been heard.
-func (s *waitSet) checked() (announcements uint64) {
+// checked is called after a check. It returns how many transactions have ended and announcements have been heard.
+func (s *waitSet) checked() (ended, heard uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.youngest = time.Time{}
 	for tx := range s.ordered.all {
 		s.youngest = later(s.youngest, tx.newest)
 	}
-	return s.stats.Announcements
+	return s.over, s.stats.Announcements
 }
 
 // recheck makes the next check ask for everything, after something that a crash may have caused, which

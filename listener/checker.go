@@ -63,7 +63,7 @@ func (c *checker) check(ctx context.Context) {
 	c.hold.begin(ctx)
 	c.number++
 	c.past.started = time.Now()
-	report, ended, err := c.answer(ctx, c.waits.toCheck(c.number, c.few))
+	report, err := c.answer(ctx, c.waits.toCheck(c.number, c.few))
 	c.past.ended = time.Now()
 	if ctx.Err() != nil {
 		return
@@ -75,7 +75,8 @@ func (c *checker) check(ctx context.Context) {
 		c.trace(report)
 	}
 	if err == nil {
-		c.hold.checked(ctx, ended, c.waits.checked(), c.past.sessions)
+		ended, heard := c.waits.checked()
+		c.hold.checked(ctx, ended, heard, c.past.sessions)
 		if time.Since(c.counted) >= countEvery {
 			c.counted = time.Now()
 			if n, err := c.count(ctx); err == nil { // otherwise it is no harm
@@ -85,9 +86,8 @@ func (c *checker) check(ctx context.Context) {
 	}
 }
 
-// answer gets the answers to a request and gives them to whoever waits. It returns of how many
-// transactions nothing is waited for any more.
-func (c *checker) answer(ctx context.Context, r request) (report Checked, ended int, err error) {
+// answer gets the answers to a request and gives them to whoever waits.
+func (c *checker) answer(ctx context.Context, r request) (report Checked, err error) {
 	tokens := r.tokens
 	for _, q := range r.questions {
 		tokens = append(tokens, q.tokens...)
@@ -100,10 +100,8 @@ func (c *checker) answer(ctx context.Context, r request) (report Checked, ended 
 			if answer, err = c.ask(ctx, tokens[:n]); err != nil {
 				return answer, err
 			}
-			resolved, transactions := c.waits.apply(tokens[:n], answer)
+			report.Resolved += c.waits.apply(tokens[:n], answer)
 			outcomes = append(outcomes, answer.Outcomes...)
-			ended += transactions
-			report.Resolved += resolved
 			report.Tokens += n
 			report.Statements++
 			if tokens = tokens[n:]; len(tokens) == 0 {
@@ -114,16 +112,16 @@ func (c *checker) answer(ctx context.Context, r request) (report Checked, ended 
 
 	answer, err := several(r.together)
 	if err != nil {
-		return report, ended, err
+		return report, err
 	}
 	c.waits.answer(r.questions, outcomes[len(r.tokens):])
 	if r.all {
-		return report, ended, nil
+		return report, nil
 	}
 	if tokens = c.waits.ended(c.number, answer.Snapshot); len(tokens) > 0 {
 		_, err = several(0)
 	}
-	return report, ended, err
+	return report, err
 }
 
 // note keeps count of failures, and logs when they begin and end, not each.

@@ -158,8 +158,8 @@ func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 			t.Fatalf("ended with %v", sub.Err())
 		}
 		synctest.Wait()
-		if waits.stats.checkErr == nil || waits.stats.FailedChecks < 3500 || waits.stats.FailedChecks > 3700 {
-			t.Errorf("%d failed checks in an hour, last with %v, want about one a second", waits.stats.FailedChecks, waits.stats.checkErr)
+		if numbers(waits).checkErr == nil || numbers(waits).FailedChecks < 3500 || numbers(waits).FailedChecks > 3700 {
+			t.Errorf("%d failed checks in an hour, last with %v, want about one a second", numbers(waits).FailedChecks, numbers(waits).checkErr)
 		}
 		// A commit that was only visible may be gone.
 		again := subscribe(waits, []pgbarrier.Token{known})
@@ -173,6 +173,36 @@ func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 		<-sub.Done()
 		if sub.Err() != nil || time.Since(back) > time.Second {
 			t.Errorf("%v after the end of the outage: %v", time.Since(back), sub.Err())
+		}
+	})
+}
+
+// One statement has to find all tokens of a wait for several, however many a statement has otherwise.
+func TestTheTokensOfAWaitForManyAreAskedForInOneStatement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		waits := start(t, m, pollOnly)
+		var tokens []pgbarrier.Token
+		for range 500 { // ten times as many
+			subscribe(waits, []pgbarrier.Token{token(t, 7)})
+			tokens = append(tokens, token(t, 8))
+		}
+		sub := subscribe(waits, tokens)
+		time.Sleep(time.Second)
+		for _, tok := range tokens {
+			m.set(tok, pgbarrier.Committed)
+		}
+		if err := waitFor(sub); err != nil {
+			t.Error(err)
+		}
+		sizes := make(map[int]int)
+		for _, asked := range m.asked {
+			if len(asked) > 50 {
+				sizes[len(asked)]++
+			}
+		}
+		if len(sizes) != 1 || sizes[500] == 0 {
+			t.Errorf("large statements have so many tokens: %v", sizes)
 		}
 	})
 }

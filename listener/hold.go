@@ -10,9 +10,9 @@ import (
 // unannounced then, as riders do. It holds it for a short while at a time and never waits for it.
 
 const (
-	// A checker is busy if a check finds the end of so many transactions, or so many sessions are woken by
-	// announcements in a second, on the average of the last few checks. With one transaction at a time, however
-	// fast, it never is.
+	// A checker is busy if from one check to the next so many transactions end, or so many sessions are woken
+	// by announcements in a second, on the average of the last few checks. With one transaction at a time,
+	// however fast, it never is.
 	busyEnded   = 3
 	busyWakeups = 20_000
 	fewSessions = 32 // so many are no matter
@@ -36,14 +36,14 @@ type hold struct {
 	held     bool
 	released time.Time
 
-	ended, wakeups float64   // averages
-	heard          uint64    // announcements, at the time of the last check
-	checkedAt      time.Time // that
+	averageEnded, wakeups float64
+	ended, heard          uint64 // transactions and announcements until the last check
+	checkedAt             time.Time
 }
 
 // begin is called before a check.
 func (h *hold) begin(ctx context.Context) {
-	busy := h.ended >= busyEnded || h.wakeups >= busyWakeups
+	busy := h.averageEnded >= busyEnded || h.wakeups >= busyWakeups
 	if busy && !h.held && time.Since(h.released) >= holdGap {
 		if h.since.IsZero() {
 			h.since = time.Now()
@@ -52,16 +52,16 @@ func (h *hold) begin(ctx context.Context) {
 	}
 }
 
-// checked is called after a check, with how many transactions have ended by it, how many announcements
-// have been heard so far, and how many sessions there are.
-func (h *hold) checked(ctx context.Context, ended int, heard uint64, sessions int) {
+// checked is called after a check, with how many transactions have ended and announcements have been heard
+// so far, and how many sessions there are.
+func (h *hold) checked(ctx context.Context, ended, heard uint64, sessions int) {
 	now := time.Now()
-	h.ended += (float64(ended) - h.ended) / 4
+	h.averageEnded += (float64(ended-h.ended) - h.averageEnded) / 4
 	if !h.held {
 		rate := float64(heard-h.heard) / now.Sub(h.checkedAt).Seconds()
 		h.wakeups += (rate*float64(max(sessions-fewSessions, 0)) - h.wakeups) / 4
 	}
-	h.heard, h.checkedAt = heard, now
+	h.ended, h.heard, h.checkedAt = ended, heard, now
 	if !h.since.IsZero() && now.Sub(h.since) >= heldFor {
 		h.release(ctx)
 	}

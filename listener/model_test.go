@@ -259,6 +259,12 @@ func subscribe(s *waitSet, tokens []pgbarrier.Token) *Subscription {
 	return sub
 }
 
+func numbers(s *waitSet) stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
 // hear lets the waits hear an announcement.
 func hear(s *waitSet, t pgbarrier.Token) { _ = s.hear(t.String()) }
 

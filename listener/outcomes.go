@@ -35,21 +35,18 @@ func (s *waitSet) hear(payload string) error {
 	return err
 }
 
-// apply ends the waits whose outcome one statement has found. It returns how many tokens have one, and
-// of how many transactions nothing is waited for any more.
-func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved, transactions int) {
+// apply ends the waits whose outcome one statement has found, and returns how many tokens have one.
+func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved int) {
 	var n news
 	s.mu.Lock()
 	s.statements++
 	s.origin = answer.Origin
-	before := len(s.transactions)
 	for i, outcome := range answer.Outcomes {
 		if outcome != wire.Pending {
 			resolved++
 			s.resolve(tokens[i], pgbarrier.Status(outcome).Err(tokens[i]), ByCheck, s.statements, &n)
 		}
 	}
-	transactions = before - len(s.transactions)
 	for i, outcome := range answer.Outcomes {
 		// Aborted though it was not handed out yet: a crash took it, and the others of its transaction.
 		if outcome == wire.Aborted && tokens[i].XID >= answer.Snapshot.Xmax && s.transactions[tokens[i].XID] != nil {
@@ -60,7 +57,7 @@ func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved,
 	s.mu.Unlock()
 
 	s.tell(n)
-	return resolved, transactions
+	return resolved
 }
 
 // resolve gives a token its outcome, found by that statement (0: by none). The caller holds mu, and tells

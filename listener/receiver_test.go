@@ -19,7 +19,7 @@ func TestAnAnnouncementEndsAWaitWithoutACheck(t *testing.T) {
 		a := token(t, 7)
 		sub := subscribe(waits, []pgbarrier.Token{a})
 		synctest.Wait()
-		if !waits.stats.Connected {
+		if !numbers(waits).Connected {
 			t.Fatal("not connected")
 		}
 		before := m.statements()
@@ -47,8 +47,8 @@ func TestWhatWasMissedWhileReconnectingIsFoundAtTheReconnect(t *testing.T) {
 		}
 		time.Sleep(2 * minReconnect)
 		synctest.Wait()
-		if !waits.stats.Connected || waits.stats.Connections != 2 {
-			t.Errorf("connected: %v, connections: %d", waits.stats.Connected, waits.stats.Connections)
+		if !numbers(waits).Connected || numbers(waits).Connections != 2 {
+			t.Errorf("connected: %v, connections: %d", numbers(waits).Connected, numbers(waits).Connections)
 		}
 	})
 }
@@ -61,7 +61,7 @@ func TestASessionThatGoesSilentIsReplacedWithinHalfAMinute(t *testing.T) {
 		waits := start(t, m, Config{Trace: Trace{Disconnected: func(err error) { lost = append(lost, err); lostAt = time.Now() }}})
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if waits.stats.Connections != 1 || len(lost) != 0 {
+		if numbers(waits).Connections != 1 || len(lost) != 0 {
 			t.Fatalf("a healthy session was replaced: %v", lost)
 		}
 		m.setDeaf(true)
@@ -74,7 +74,7 @@ func TestASessionThatGoesSilentIsReplacedWithinHalfAMinute(t *testing.T) {
 		m.setDeaf(false)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		if !waits.stats.Connected {
+		if !numbers(waits).Connected {
 			t.Error("not connected again")
 		}
 	})
@@ -94,8 +94,8 @@ func TestAListenThatNeverHearsIsReported(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if waits.stats.Connected || !errors.Is(waits.stats.listenErr, errDeaf) || !strings.Contains(waits.stats.listenErr.Error(), "pooler") {
-			t.Errorf("connected: %v, error: %v", waits.stats.Connected, waits.stats.listenErr)
+		if numbers(waits).Connected || !errors.Is(numbers(waits).listenErr, errDeaf) || !strings.Contains(numbers(waits).listenErr.Error(), "pooler") {
+			t.Errorf("connected: %v, error: %v", numbers(waits).Connected, numbers(waits).listenErr)
 		}
 	})
 }
@@ -113,8 +113,8 @@ func TestABusySessionNeedsNoProbe(t *testing.T) {
 		synctest.Wait()
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if waits.stats.Connections != 1 || m.probes != 1 {
-			t.Errorf("%d connections, %d probes, want one for the one connection", waits.stats.Connections, m.probes)
+		if numbers(waits).Connections != 1 || m.probes != 1 {
+			t.Errorf("%d connections, %d probes, want one for the one connection", numbers(waits).Connections, m.probes)
 		}
 	})
 }
@@ -130,14 +130,14 @@ func TestReconnectsBackOffAndStartAfreshAfterAHealthySpell(t *testing.T) {
 		m.setDown(nil)
 		time.Sleep(2 * maxReconnect)
 		synctest.Wait()
-		if !waits.stats.Connected {
+		if !numbers(waits).Connected {
 			t.Fatal("not connected 20 s after the server is back")
 		}
 		time.Sleep(healthySpell)
 		m.breakSessions()
 		time.Sleep(2 * minReconnect)
 		synctest.Wait()
-		if !waits.stats.Connected {
+		if !numbers(waits).Connected {
 			t.Error("the first reconnect after a healthy spell was late")
 		}
 	})
@@ -159,13 +159,13 @@ func TestWhatCameWithListenProvesNothing(t *testing.T) {
 		synctest.Wait()
 		again := subscribe(waits, []pgbarrier.Token{a})
 		defer again.Close()
-		if !ended(sub) || ended(again) || waits.stats.Connected {
-			t.Errorf("ended %v, remembered %v, up %v", ended(sub), ended(again), waits.stats.Connected)
+		if !ended(sub) || ended(again) || numbers(waits).Connected {
+			t.Errorf("ended %v, remembered %v, up %v", ended(sub), ended(again), numbers(waits).Connected)
 		}
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		if !errors.Is(waits.stats.listenErr, errDeaf) {
-			t.Error(waits.stats.listenErr)
+		if !errors.Is(numbers(waits).listenErr, errDeaf) {
+			t.Error(numbers(waits).listenErr)
 		}
 	})
 }
@@ -181,8 +181,8 @@ func TestAnybodysProbeProvesThatTheSessionHears(t *testing.T) {
 			time.Sleep(7 * time.Second)
 		}
 		synctest.Wait()
-		if !waits.stats.Connected || m.probes != 1 {
-			t.Errorf("up %v, %d probes", waits.stats.Connected, m.probes)
+		if !numbers(waits).Connected || m.probes != 1 {
+			t.Errorf("up %v, %d probes", numbers(waits).Connected, m.probes)
 		}
 	})
 }
@@ -196,13 +196,13 @@ func TestASessionIsKeptWhileNotificationsAreHeldUp(t *testing.T) {
 		m.change(func() { m.probeErr, m.holder = errNotSent, "pid 1" })
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if !waits.stats.Connected || waits.stats.Connections != 1 || m.probes < 300 {
-			t.Errorf("up %v, %d connections, %d probes", waits.stats.Connected, waits.stats.Connections, m.probes)
+		if !numbers(waits).Connected || numbers(waits).Connections != 1 || m.probes < 300 {
+			t.Errorf("up %v, %d connections, %d probes", numbers(waits).Connected, numbers(waits).Connections, m.probes)
 		}
 		m.change(func() { m.holder = "" }) // that was not the reason
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if waits.stats.Connected {
+		if numbers(waits).Connected {
 			t.Error("a session that cannot be proved is kept")
 		}
 	})
@@ -217,14 +217,14 @@ func TestANewSessionIsNotReadyWhileNotificationsAreHeldUp(t *testing.T) {
 		synctest.Wait()
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
-		if sub := subscribe(waits, []pgbarrier.Token{a}); waits.stats.Connected || waitFor(sub) != nil {
-			t.Errorf("up %v, %v", waits.stats.Connected, sub.Err())
+		if sub := subscribe(waits, []pgbarrier.Token{a}); numbers(waits).Connected || waitFor(sub) != nil {
+			t.Errorf("up %v, %v", numbers(waits).Connected, sub.Err())
 		}
 		m.change(func() { m.probeErr = nil })
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if !waits.stats.Connected || len(m.connects) != 1 {
-			t.Errorf("up %v after %d connections", waits.stats.Connected, len(m.connects))
+		if !numbers(waits).Connected || len(m.connects) != 1 {
+			t.Errorf("up %v after %d connections", numbers(waits).Connected, len(m.connects))
 		}
 	})
 }
@@ -236,7 +236,7 @@ func TestTheSessionIsGivenBackWhenThereIsNoRoomForChecks(t *testing.T) {
 		m.change(func() { m.places = 1 })
 		waits := start(t, m, Config{})
 		synctest.Wait()
-		if !waits.stats.Connected {
+		if !numbers(waits).Connected {
 			t.Fatal("not listening")
 		}
 		a := token(t, 7)
@@ -246,12 +246,12 @@ func TestTheSessionIsGivenBackWhenThereIsNoRoomForChecks(t *testing.T) {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		synctest.Wait()
-		if waits.stats.Connected || !errors.Is(waits.stats.listenErr, errGivenBack) {
-			t.Errorf("up %v, %v", waits.stats.Connected, waits.stats.listenErr)
+		if numbers(waits).Connected || !errors.Is(numbers(waits).listenErr, errGivenBack) {
+			t.Errorf("up %v, %v", numbers(waits).Connected, numbers(waits).listenErr)
 		}
 		time.Sleep(2 * maxReconnect)
 		synctest.Wait()
-		if !waits.stats.Connected {
+		if !numbers(waits).Connected {
 			t.Error("does not listen again")
 		}
 	})

@@ -22,6 +22,7 @@ type waitSet struct {
 	fresh        list[*barrier]
 	transactions map[uint64]*transaction // by xid
 	ordered      list[*transaction]      // the same, the latest first
+	over         uint64                  // how many are not waited for any more
 	questions    list[*question]
 	closed       error // why no wait can begin any more
 	stats        stats
@@ -133,6 +134,7 @@ func (s *waitSet) remove(b *barrier) {
 	if tx := s.transactions[b.token.XID]; tx != nil && tx.barriers.size == 0 {
 		delete(s.transactions, b.token.XID)
 		tx.node.leave()
+		s.over++
 	}
 }
 
