@@ -71,7 +71,7 @@ func (s *simulation) choose() {
 		}
 	case p < 87:
 		for _, session := range s.server.sessions {
-			session.deaf = true
+			session.deafens()
 		}
 		s.log("deaf")
 	case p < 92:

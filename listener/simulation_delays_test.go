@@ -46,6 +46,7 @@ func (s *simulation) judgeDelays() {
 		}
 	}
 	s.judgeHold()
+	s.judgeSession()
 	s.prompted = false
 }
 
@@ -207,6 +208,22 @@ func (s *simulation) judgeHold() {
 		if time.Since(latest(begun, s.trouble)) > heldFor+holdIdle+2*slack {
 			s.fail("hold: the announcing lock may be held since %v, and all was well from %v", begun.Sub(s.begun), s.trouble.Sub(s.begun))
 		}
+	}
+}
+
+// judgeSession: a session that does not hear is replaced within 1.5 heartbeats, unless none could be probed.
+func (s *simulation) judgeSession() {
+	now := time.Now()
+	if s.server.crowded || s.server.db.heldUp {
+		s.excused = now
+	}
+	session := s.server.newest
+	if session == nil || !session.deaf || session.closed || !session.listens {
+		return
+	}
+	since := latest(session.deafAt, session.listensAt, s.excused.Add(s.config.Heartbeat), s.trouble)
+	if now.Sub(since) > s.config.Heartbeat*3/2+2*slack {
+		s.fail("silent: the session is deaf since %v, listens since %v, and is kept", session.deafAt.Sub(s.begun), session.listensAt.Sub(s.begun))
 	}
 }
 

@@ -86,7 +86,7 @@ func (s *simServer) listens(c *simCall) {
 		return
 	}
 	s.after(s.lag(), "listens", func() {
-		c.session.listens = true
+		c.session.listens, c.session.listensAt = true, time.Now()
 		if c.session.broken {
 			c.answer(simReply{err: errBroken})
 			return
@@ -270,6 +270,12 @@ func (s *simServer) idles(begun time.Time) {
 	})
 }
 
+func (s *simSession) deafens() {
+	if !s.deaf {
+		s.deaf, s.deafAt = true, time.Now()
+	}
+}
+
 // send delivers a notification to one session: perhaps late, before an earlier one, twice, or never.
 func (s *simServer) send(session *simSession, channel, payload string) {
 	for copies := 1; copies > 0; copies-- {
@@ -324,7 +330,7 @@ func (s *simServer) stop(crash bool) {
 func (s *simServer) breakSessions() {
 	for _, session := range s.sessions {
 		if s.chance(0.1) {
-			session.deaf = true // half-open
+			session.deafens() // half-open
 			continue
 		}
 		s.after(s.lag(), "session breaks", session.fail)

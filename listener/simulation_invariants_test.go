@@ -31,6 +31,7 @@ type invariants struct {
 
 	withdrawn int        // waits and questions that have ended since the last check began
 	functions []*simWait // with a function, that have ended
+	excused   time.Time  // when last no session could be probed
 }
 
 // judged is what invariants need to know of a barrier.

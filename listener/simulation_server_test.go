@@ -188,11 +188,14 @@ func (s *simServer) listen(ctx context.Context, r *receiver) {
 type simSession struct {
 	server  *simServer
 	deaf    bool
+	deafAt  time.Time // since when
 	listens bool
-	life    int // the database's, when it began
-	arrived [][2]string
-	broken  bool
-	closed  bool // by the listener
+
+	listensAt time.Time // since when
+	life      int       // the database's, when it began
+	arrived   [][2]string
+	broken    bool
+	closed    bool // by the listener
 }
 
 var (
