@@ -22,7 +22,7 @@ var simulatedBreakages = []simulatedBreakage{
 	{"any announcement ends all waits", "outcomes.go", "announcement ends only its own token",
 		"s.resolve(t, nil, ByAnnouncement, 0, &n)", "for t := range s.pending { s.resolve(t, nil, ByAnnouncement, 0, &n) }", "outcome", 200},
 	{"pending ends waits", "outcomes.go", "pending stays",
-		"if outcome == wire.Pending", "if outcome > wire.Invalid", "outcome", 200},
+		"if outcome != wire.Pending", "if outcome <= wire.Invalid", "outcome", 200},
 }
 
 // Like TestABreakageOfEachPromiseIsNoticed, for the simulation of the listener in fake time.

@@ -9,17 +9,12 @@ import (
 
 // What a waitSet tells the checker: what to ask for, and how soon.
 
-// young is what has been waited for no longer than this.
-const young = 100 * time.Millisecond
-
 // A request is what one check asks for.
 type request struct {
 	tokens    []pgbarrier.Token // that are waited for
 	together  int               // so many of them, the first, belong into one statement
 	all       bool              // nothing else is pending
 	questions []*question
-	young     int    // transactions that are waited for since a short time, up to busyYoung
-	heard     uint64 // announcements since the last request
 }
 
 // toCheck returns what check number n has to ask for: what is fresh, and all if no more than few are pending or
@@ -29,11 +24,6 @@ func (s *waitSet) toCheck(n uint64, few int) request {
 	defer s.mu.Unlock()
 	r := request{all: s.checkAll || len(s.pending) <= few}
 	s.checkAll = false
-	size := s.fresh.size
-	if r.all {
-		size = len(s.pending)
-	}
-	r.tokens = make([]pgbarrier.Token, 0, size)
 	for b := range s.fresh.all {
 		tx := s.transactions[b.token.XID]
 		if tx == nil {
@@ -44,7 +34,6 @@ func (s *waitSet) toCheck(n uint64, few int) request {
 		}
 		tx.barriers.push(&b.node)
 		tx.newest = later(tx.newest, b.since)
-		s.youngest = later(s.youngest, b.since)
 		r.tokens = tx.ask(b, n, r.tokens)
 	}
 	if r.all {
@@ -61,24 +50,15 @@ func (s *waitSet) toCheck(n uint64, few int) request {
 	for q := range s.questions.all {
 		r.questions = append(r.questions, q)
 	}
-	r.heard, s.counts.reported = s.counts.announcements-s.counts.reported, s.counts.announcements
-	now := time.Now()
-	for tx := range s.ordered.all {
-		if now.Sub(tx.newest) > young || r.young == busyYoung {
-			break
-		}
-		r.young++
-	}
 	return r
 }
 
 // ended returns the tokens that check number n has not asked for and whose transactions have ended by the
 // snapshot. It costs O(transactions + tokens returned). A transaction beyond the snapshot is running, or a
 // crash took it: one of its tokens tells for all of them.
-func (s *waitSet) ended(n uint64, snapshot wire.Snapshot) []pgbarrier.Token {
+func (s *waitSet) ended(n uint64, snapshot wire.Snapshot) (tokens []pgbarrier.Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var tokens []pgbarrier.Token
 	for tx := range s.ordered.all {
 		switch {
 		case snapshot.Running(tx.xid):
@@ -106,20 +86,24 @@ func (tx *transaction) ask(b *barrier, n uint64, tokens []pgbarrier.Token) []pgb
 	return append(tokens, b.token)
 }
 
-// checked is called when a check has succeeded.
-func (s *waitSet) checked() {
+// checked is called after a check. It returns how many transactions have ended and announcements have been heard.
+func (s *waitSet) checked() (ended, heard uint64) {
 	s.mu.Lock()
-	s.left = len(s.transactions) > 0
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.youngest = time.Time{}
+	for tx := range s.ordered.all {
+		s.youngest = later(s.youngest, tx.newest)
+	}
+	return s.over, s.stats.Announcements
 }
 
 // recheck makes the next check ask for everything, after something that a crash may have caused, which
 // takes commits with it that were visible and not yet durable.
 func (s *waitSet) recheck() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.checkAll = true
 	clear(s.announced)
-	s.mu.Unlock()
 	signal(s.wake)
 }
 
@@ -127,9 +111,9 @@ func (s *waitSet) recheck() {
 // crash may pass unnoticed, and nothing is remembered.
 func (s *waitSet) setListening(yes bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.listening = yes
 	clear(s.announced)
-	s.mu.Unlock()
 }
 
 // A demand is what the time of the next check depends on.
@@ -137,23 +121,17 @@ type demand struct {
 	wanted   bool      // there is something to ask for
 	unasked  bool      // and the last check has not asked for it
 	left     bool      // the last check left something pending
-	youngest time.Time // since when the youngest is waited for that was asked for
+	youngest time.Time // since when the youngest of that is waited for
 	heardAt  time.Time // last announcement
 }
 
 func (s *waitSet) demand() demand {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stale {
-		s.stale, s.youngest = false, time.Time{}
-		for tx := range s.ordered.all {
-			s.youngest = later(s.youngest, tx.newest)
-		}
-	}
 	return demand{
 		wanted:   len(s.pending) > 0 || s.questions.size > 0,
 		unasked:  s.checkAll || s.fresh.size > 0 || s.questions.size > 0,
-		left:     s.left,
+		left:     len(s.transactions) > 0,
 		youngest: s.youngest,
 		heardAt:  s.heardAt,
 	}

@@ -3,8 +3,6 @@ package listener
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,21 +18,18 @@ const (
 	firstTimeout = 2 * time.Second
 )
 
-// errNoRoom: the server has no room for another connection.
-var errNoRoom = errors.New("no room for a connection")
-
 // A checkConn is the connection for checks. It is opened when it is first needed and again after it
 // broke. One statement runs at a time; the others wait.
 type checkConn struct {
 	dialer dialer
 	// lost is called whenever the connection is gone, before anything is asked on the next: the server
-	// may have crashed, see announced.forget.
+	// may have crashed, see waitSet.recheck.
 	lost func()
 
 	turn    chan struct{} // capacity 1; whoever has put something in may use the rest
 	conn    *pgx.Conn
 	wrapped bool // checks need a transaction of their own, see harmful
-	held    bool // a transaction is open that holds the announcing lock
+	holding bool // a transaction is open, see hold
 	timeout time.Duration
 }
 
@@ -122,7 +117,7 @@ const begin = "BEGIN ISOLATION LEVEL READ COMMITTED;" + // breakage: READ COMMIT
 // check asks about tokens in one statement, in a transaction of its own if need be.
 func (c *checkConn) check(ctx context.Context, tokens []pgbarrier.Token) (answer wire.Answer, err error) {
 	err = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		alone := c.wrapped && !c.held
+		alone := c.wrapped && !c.holding
 		if alone {
 			if _, err := conn.Exec(ctx, begin); err != nil {
 				return err
@@ -139,27 +134,28 @@ func (c *checkConn) check(ctx context.Context, tokens []pgbarrier.Token) (answer
 	return answer, err
 }
 
-// hold begins a transaction that holds the announcing lock in SHARE mode, if it is free. The server ends
-// it if we do not: nobody else's announcements depend on this process or its network.
-func (c *checkConn) hold(ctx context.Context) bool {
-	err := c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		results, err := conn.PgConn().Exec(ctx, begin+"; SET LOCAL idle_in_transaction_session_timeout = '1s';"+
-			"SELECT coalesce(current_setting('transaction_timeout', true), '0') = '0' AND pg_catalog.pg_try_advisory_xact_lock_shared(7018962344107663491)").ReadAll()
-		if err != nil {
-			return err
+// hold reports whether the announcing lock was free, and then holds it in SHARE mode until release. All that
+// is asked until then is part of a transaction, which the server ends if we do not: nobody's announcements
+// depend on this process or its network.
+func (c *checkConn) hold(ctx context.Context) (held bool) {
+	_ = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		sql := "SELECT coalesce(current_setting('transaction_timeout', true), '0') = '0' AND pg_catalog.pg_try_advisory_xact_lock_shared(7018962344107663491)"
+		if !c.holding {
+			sql = begin + "; SET LOCAL idle_in_transaction_session_timeout = '1s';" + sql
 		}
-		if c.held = string(results[len(results)-1].Rows[0][0]) == "t"; !c.held {
-			c.end(ctx, "COMMIT")
+		results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+		if err == nil {
+			c.holding, held = true, string(results[len(results)-1].Rows[0][0]) == "t"
 		}
-		return nil
+		return err
 	})
-	return err == nil && c.held
+	return held
 }
 
 // release ends the transaction of hold.
 func (c *checkConn) release(ctx context.Context) {
-	_ = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		if c.held {
+	_ = c.do(ctx, func(context.Context, *pgx.Conn) error {
+		if c.holding {
 			c.end(ctx, "COMMIT")
 		}
 		return nil
@@ -168,7 +164,7 @@ func (c *checkConn) release(ctx context.Context) {
 
 // end ends the transaction, and the connection if that fails. The caller has the turn.
 func (c *checkConn) end(ctx context.Context, statement string) {
-	c.held = false
+	c.holding = false
 	if _, err := c.conn.Exec(ctx, statement); err != nil || c.conn.PgConn().TxStatus() != 'I' {
 		closeConn(c.conn)
 	}
@@ -176,31 +172,21 @@ func (c *checkConn) end(ctx context.Context, statement string) {
 
 // countSessions returns how many there are on the server.
 func (c *checkConn) countSessions(ctx context.Context) (n int, err error) {
-	err = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_get_backend_idset()").Scan(&n)
-	})
+	err = c.query(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_get_backend_idset()", &n)
 	return n, err
 }
 
 // notifyHolder returns who holds the lock that NOTIFY takes for its COMMIT, one for the whole server, or
 // "" (PreCommit_Notify, commands/async.c).
 func (c *checkConn) notifyHolder(ctx context.Context) (holder string, err error) {
-	err = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		err := conn.QueryRow(ctx, `SELECT format('pid %s, database %s, application %s', l.pid, a.datname, a.application_name)
-			FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-			WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.objid = 0 AND l.database = 0 AND l.granted`).Scan(&holder)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
-		return err
-	})
+	err = c.query(ctx, `SELECT coalesce(max(format('pid %s, database %s, application %s', l.pid, a.datname, a.application_name)), '')
+		FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+		WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.objid = 0 AND l.database = 0 AND l.granted`, &holder)
 	return holder, err
 }
 
-func (c *checkConn) checkSchema(ctx context.Context) error {
-	return c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return pgbarrier.CheckSchema(ctx, conn)
-	})
+func (c *checkConn) query(ctx context.Context, sql string, answer any) error {
+	return c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, sql).Scan(answer) })
 }
 
 // nextTimeout returns the timeout of the statement after one that took so long. A connection that is dead
@@ -219,7 +205,7 @@ func nextTimeout(timeout, took time.Duration) time.Duration {
 func (c *checkConn) drop() {
 	if c.conn != nil {
 		closeConn(c.conn)
-		c.conn, c.held = nil, false
+		c.conn, c.holding = nil, false
 		c.lost()
 	}
 }
@@ -228,13 +214,4 @@ func (c *checkConn) close() {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
 	c.drop()
-}
-
-// explainRoom wraps the error of a connection attempt for which the server has no room: too_many_connections,
-// and the rest of class 53, insufficient resources.
-func explainRoom(err error) error {
-	if strings.HasPrefix(wire.SQLState(err), "53") {
-		return fmt.Errorf("%w: %w", errNoRoom, err)
-	}
-	return err
 }

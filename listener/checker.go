@@ -32,7 +32,6 @@ type checker struct {
 	hold     hold
 	pace     pace
 	pause    pause
-	status   *status
 	log      *slog.Logger
 	trace    func(Checked) // or nil
 
@@ -46,16 +45,16 @@ func (c *checker) run(ctx context.Context) {
 	c.past.ended = time.Now()
 	for ctx.Err() == nil {
 		due := c.pace.due(c.waits.demand(), c.past)
-		if due.IsZero() || due.After(time.Now()) {
-			c.hold.idle(ctx, due)
-			wake := c.waits.wake
-			if c.past.failures > 0 && !due.IsZero() {
-				wake = nil // nothing makes it due sooner
-			}
-			c.pause(ctx, due, wake)
+		if !due.IsZero() && !due.After(time.Now()) {
+			c.check(ctx)
 			continue
 		}
-		c.check(ctx)
+		c.hold.idle(ctx, due)
+		wake := c.waits.wake
+		if c.past.failures > 0 && !due.IsZero() {
+			wake = nil // nothing makes it due sooner
+		}
+		c.pause(ctx, due, wake)
 	}
 }
 
@@ -63,10 +62,8 @@ func (c *checker) run(ctx context.Context) {
 func (c *checker) check(ctx context.Context) {
 	c.hold.begin(ctx)
 	c.number++
-	since := time.Since(c.past.started)
 	c.past.started = time.Now()
-	request := c.waits.toCheck(c.number, c.few)
-	report, ended, err := c.answer(ctx, request)
+	report, err := c.answer(ctx, c.waits.toCheck(c.number, c.few))
 	c.past.ended = time.Now()
 	if ctx.Err() != nil {
 		return
@@ -78,58 +75,64 @@ func (c *checker) check(ctx context.Context) {
 		c.trace(report)
 	}
 	if err == nil {
-		c.hold.checked(ctx, request.young, ended, request.heard, since, c.past.sessions)
-		c.countSessions(ctx)
+		ended, heard := c.waits.checked()
+		c.hold.checked(ctx, ended, heard, c.past.sessions)
+		if time.Since(c.counted) >= countEvery {
+			c.counted = time.Now()
+			if n, err := c.count(ctx); err == nil { // otherwise it is no harm
+				c.past.sessions = n
+			}
+		}
 	}
 }
 
-// answer gets the answers to a request and gives them to whoever waits. It returns of how many
-// transactions nothing is waited for any more.
-func (c *checker) answer(ctx context.Context, request request) (report Checked, ended int, err error) {
-	tokens := request.tokens
-	for _, q := range request.questions {
+// answer gets the answers to a request and gives them to whoever waits.
+func (c *checker) answer(ctx context.Context, r request) (report Checked, err error) {
+	tokens := r.tokens
+	for _, q := range r.questions {
 		tokens = append(tokens, q.tokens...)
 	}
-	answer, err := c.statements(ctx, tokens, request.together, &report, &ended)
+	var outcomes []wire.Outcome
+	// several asks in as many statements as it takes, at least one, and the first for the first tokens together.
+	several := func(together int) (answer wire.Answer, err error) {
+		for size := max(together, c.cut); ; size = c.cut {
+			n := min(len(tokens), size)
+			if answer, err = c.ask(ctx, tokens[:n]); err != nil {
+				return answer, err
+			}
+			report.Resolved += c.waits.apply(tokens[:n], answer)
+			outcomes = append(outcomes, answer.Outcomes...)
+			report.Tokens += n
+			report.Statements++
+			if tokens = tokens[n:]; len(tokens) == 0 {
+				return answer, nil
+			}
+		}
+	}
+
+	answer, err := several(r.together)
 	if err != nil {
-		return report, ended, err
+		return report, err
 	}
-	c.waits.answerAll(request.questions, answer.Outcomes[len(request.tokens):])
-
-	if !request.all {
-		if tokens := c.waits.ended(c.number, answer.Snapshot); len(tokens) > 0 {
-			_, err = c.statements(ctx, tokens, 0, &report, &ended)
-		}
+	c.waits.answer(r.questions, outcomes[len(r.tokens):])
+	if r.all {
+		return report, nil
 	}
-	return report, ended, err
-}
-
-// statements asks in as many statements as it takes, at least one. The first asks for the first tokens
-// together. It returns all outcomes, and the last snapshot.
-func (c *checker) statements(ctx context.Context, tokens []pgbarrier.Token, together int, report *Checked, ended *int) (all wire.Answer, err error) {
-	for size := max(together, c.cut); ; size = c.cut {
-		n := min(len(tokens), size)
-		answer, err := c.ask(ctx, tokens[:n])
-		if err != nil {
-			return all, err
-		}
-		resolved, transactions := c.waits.apply(tokens[:n], answer)
-		report.Statements++
-		report.Tokens += n
-		report.Resolved += resolved
-		*ended += transactions
-		answer.Outcomes = append(all.Outcomes, answer.Outcomes...)
-		all = answer
-		if tokens = tokens[n:]; len(tokens) == 0 {
-			return all, nil
-		}
+	if tokens = c.waits.ended(c.number, answer.Snapshot); len(tokens) > 0 {
+		_, err = several(0)
 	}
+	return report, err
 }
 
 // note keeps count of failures, and logs when they begin and end, not each.
 func (c *checker) note(err error) {
-	c.status.checked(err)
-	if err != nil {
+	c.waits.note(func(s *stats) {
+		if s.Checks, s.checkErr = s.Checks+1, err; err != nil {
+			s.FailedChecks++
+		}
+	})
+	switch {
+	case err != nil:
 		if c.past.failures++; c.past.failures == 1 {
 			c.log.Warn("pgbarrier: checks fail, waits go on until they succeed again", "error", err)
 		}
@@ -138,22 +141,8 @@ func (c *checker) note(err error) {
 		if errors.Is(err, errNoRoom) {
 			c.makeRoom() // breakage: room given back
 		}
-		return
-	}
-	c.waits.checked()
-	if c.past.failures > 0 {
+	case c.past.failures > 0:
 		c.log.Info("pgbarrier: checks succeed again", "failed", c.past.failures)
 		c.past.failures = 0
-	}
-}
-
-// countSessions counts them now and then. It is no harm if that fails.
-func (c *checker) countSessions(ctx context.Context) {
-	if c.count == nil || time.Since(c.counted) < countEvery {
-		return
-	}
-	c.counted = time.Now()
-	if n, err := c.count(ctx); err == nil {
-		c.past.sessions = n
 	}
 }

@@ -14,11 +14,11 @@ var pollOnly = Config{PollOnly: true}
 func TestACheckEndsAWaitThatIsAlreadyDecided(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		a := token(t, 7)
 		m.set(a, pgbarrier.Aborted)
 		begun := time.Now()
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		<-sub.Done()
 		if !errors.Is(sub.Err(), pgbarrier.ErrAborted) || time.Since(begun) > 0 {
 			t.Errorf("after %v: %v", time.Since(begun), sub.Err())
@@ -29,9 +29,9 @@ func TestACheckEndsAWaitThatIsAlreadyDecided(t *testing.T) {
 func TestNothingIsAskedWhileNothingWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		synctest.Wait()
 		sub.Close()
 		before := m.statements()
@@ -45,8 +45,8 @@ func TestNothingIsAskedWhileNothingWaits(t *testing.T) {
 func TestDelaysGrowWithTheAgeOfWhatIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
-		sub := waits.subscribe([]pgbarrier.Token{token(t, 7)}, nil)
+		waits := start(t, m, pollOnly)
+		sub := subscribe(waits, []pgbarrier.Token{token(t, 7)})
 		defer sub.Close()
 		time.Sleep(4 * time.Second)
 		young := m.statements()
@@ -64,10 +64,11 @@ func TestDelaysGrowWithTheAgeOfWhatIsPending(t *testing.T) {
 func TestTheYoungestOfOneTransactionSetsThePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newWaitSet(nil)
-		defer s.subscribe([]pgbarrier.Token{token(t, 7)}, nil).Close()
+		defer subscribe(s, []pgbarrier.Token{token(t, 7)}).Close()
 		time.Sleep(time.Second)
-		defer s.subscribe([]pgbarrier.Token{token(t, 7)}, nil).Close()
+		defer subscribe(s, []pgbarrier.Token{token(t, 7)}).Close()
 		s.toCheck(1, 64)
+		s.checked()
 		if youngest := s.demand().youngest; !youngest.Equal(time.Now()) {
 			t.Errorf("the youngest is %v old", time.Since(youngest))
 		}
@@ -79,9 +80,9 @@ func TestARiderIsFoundByACheckAfterAnAnnouncementOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		var how []How
-		waits, _ := start(t, m, Config{PollOnly: true, Trace: Trace{Resolved: func(r Resolved) { how = append(how, r.By) }}})
+		waits := start(t, m, Config{PollOnly: true, Trace: Trace{Resolved: func(r Resolved) { how = append(how, r.By) }}})
 		rider := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{rider}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{rider})
 		time.Sleep(time.Hour)
 
 		hear(waits, token(t, 8))
@@ -102,9 +103,9 @@ func TestARiderIsFoundByACheckAfterAnAnnouncementOfAnother(t *testing.T) {
 func TestAllWaitsShareOneCheckAtABoundedRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		for range 1000 {
-			defer waits.subscribe([]pgbarrier.Token{token(t, 7)}, nil).Close()
+			defer subscribe(waits, []pgbarrier.Token{token(t, 7)}).Close()
 			time.Sleep(100 * time.Microsecond)
 		}
 		// 100 ms at one check in two milliseconds.
@@ -126,8 +127,8 @@ func TestAllWaitsShareOneCheckAtABoundedRate(t *testing.T) {
 func TestAForgedFloodCausesChecksAtABoundedRateOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, _ := start(t, m, pollOnly)
-		sub := waits.subscribe([]pgbarrier.Token{token(t, 7)}, nil)
+		waits := start(t, m, pollOnly)
+		sub := subscribe(waits, []pgbarrier.Token{token(t, 7)})
 		defer sub.Close()
 		for range 10_000 {
 			hear(waits, token(t, 8))
@@ -145,11 +146,11 @@ func TestAForgedFloodCausesChecksAtABoundedRateOnly(t *testing.T) {
 func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, status := start(t, m, pollOnly)
+		waits := start(t, m, pollOnly)
 		waits.setListening(true)
 		a, known := token(t, 7), token(t, 8)
 		hear(waits, known)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		synctest.Wait()
 		m.setDown(errBroken)
 		time.Sleep(time.Hour)
@@ -157,11 +158,11 @@ func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 			t.Fatalf("ended with %v", sub.Err())
 		}
 		synctest.Wait()
-		if status.checkErr == nil || status.fails < 3500 || status.fails > 3700 {
-			t.Errorf("%d failed checks in an hour, last with %v, want about one a second", status.fails, status.checkErr)
+		if numbers(waits).checkErr == nil || numbers(waits).FailedChecks < 3500 || numbers(waits).FailedChecks > 3700 {
+			t.Errorf("%d failed checks in an hour, last with %v, want about one a second", numbers(waits).FailedChecks, numbers(waits).checkErr)
 		}
 		// A commit that was only visible may be gone.
-		again := waits.subscribe([]pgbarrier.Token{known}, nil)
+		again := subscribe(waits, []pgbarrier.Token{known})
 		defer again.Close()
 		if ended(again) {
 			t.Error("believed what was heard before the outage")
@@ -172,6 +173,36 @@ func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 		<-sub.Done()
 		if sub.Err() != nil || time.Since(back) > time.Second {
 			t.Errorf("%v after the end of the outage: %v", time.Since(back), sub.Err())
+		}
+	})
+}
+
+// One statement has to find all tokens of a wait for several, however many a statement has otherwise.
+func TestTheTokensOfAWaitForManyAreAskedForInOneStatement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		waits := start(t, m, pollOnly)
+		var tokens []pgbarrier.Token
+		for range 500 { // ten times as many
+			subscribe(waits, []pgbarrier.Token{token(t, 7)})
+			tokens = append(tokens, token(t, 8))
+		}
+		sub := subscribe(waits, tokens)
+		time.Sleep(time.Second)
+		for _, tok := range tokens {
+			m.set(tok, pgbarrier.Committed)
+		}
+		if err := waitFor(sub); err != nil {
+			t.Error(err)
+		}
+		sizes := make(map[int]int)
+		for _, asked := range m.asked {
+			if len(asked) > 50 {
+				sizes[len(asked)]++
+			}
+		}
+		if len(sizes) != 1 || sizes[500] == 0 {
+			t.Errorf("large statements have so many tokens: %v", sizes)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,27 +46,15 @@ type Config struct {
 
 // complete returns c with its defaults, and the parsed ListenConnString.
 func (c Config) complete() (Config, *pgx.ConnConfig, error) {
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		def   time.Duration
-	}{
-		{"MinDelay", &c.MinDelay, 2 * time.Millisecond},
-		{"MaxDelay", &c.MaxDelay, time.Second},
-		{"Heartbeat", &c.Heartbeat, 10 * time.Second},
-		{"Retention", &c.Retention, 0},
-	} {
-		if *d.value < 0 {
-			return c, nil, fmt.Errorf("pgbarrier: listener: %s is %v, it cannot be negative", d.name, *d.value)
-		}
-		if *d.value == 0 {
-			*d.value = d.def
-		}
-	}
-	if c.MaxDelay < c.MinDelay {
-		return c, nil, fmt.Errorf("pgbarrier: listener: MaxDelay is %v, less than MinDelay, %v", c.MaxDelay, c.MinDelay)
-	}
-	if c.Retention > 0 && c.Retention < time.Minute {
+	c.MinDelay = cmp.Or(c.MinDelay, 2*time.Millisecond)
+	c.MaxDelay = cmp.Or(c.MaxDelay, time.Second)
+	c.Heartbeat = cmp.Or(c.Heartbeat, 10*time.Second)
+	switch {
+	case c.MinDelay < 0 || c.MaxDelay < c.MinDelay:
+		return c, nil, fmt.Errorf("pgbarrier: listener: MinDelay is %v and MaxDelay %v: 0 <= MinDelay <= MaxDelay must hold", c.MinDelay, c.MaxDelay)
+	case c.Heartbeat < 0:
+		return c, nil, fmt.Errorf("pgbarrier: listener: Heartbeat is %v, it cannot be negative", c.Heartbeat)
+	case c.Retention != 0 && c.Retention < time.Minute:
 		return c, nil, fmt.Errorf("pgbarrier: listener: Retention is %v, it must be at least a minute", c.Retention)
 	}
 	if c.Logger == nil {

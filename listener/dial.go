@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 const (
@@ -50,8 +53,11 @@ func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
 	}
 	config.Tracer = nil
 	conn, err := pgx.ConnectConfig(ctx, config)
+	if strings.HasPrefix(wire.SQLState(err), "53") { // too_many_connections, and the rest of insufficient_resources
+		err = fmt.Errorf("%w: %w", errNoRoom, err)
+	}
 	if err != nil {
-		return nil, explainRoom(err)
+		return nil, err
 	}
 	if d.config.AfterConnect != nil {
 		if err := d.config.AfterConnect(ctx, conn); err != nil {
@@ -62,8 +68,12 @@ func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// errHook: a hook may fail because something else is down, a source of passwords for example.
-var errHook = errors.New("a hook of the pool failed")
+var (
+	// errNoRoom: the server has no room for another connection.
+	errNoRoom = errors.New("no room for a connection")
+	// errHook: a hook may fail because something else is down, a source of passwords for example.
+	errHook = errors.New("a hook of the pool failed")
+)
 
 // closeConn says goodbye to the server, with a context of its own: the caller's may have ended.
 func closeConn(conn *pgx.Conn) {

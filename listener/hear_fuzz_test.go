@@ -19,8 +19,8 @@ func FuzzHear(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload string) {
 		s := newWaitSet(nil)
 		s.setListening(true)
-		sub := s.subscribe([]pgbarrier.Token{waited}, nil)
-		other := s.subscribe([]pgbarrier.Token{waited, {ID: waited.ID, XID: waited.XID, Origin: 2}}, nil)
+		sub := subscribe(s, []pgbarrier.Token{waited})
+		other := subscribe(s, []pgbarrier.Token{waited, {ID: waited.ID, XID: waited.XID, Origin: 2}})
 		err := s.hear(payload)
 		heard, parseErr := pgbarrier.ParseToken(payload)
 		if (err == nil) != (parseErr == nil) || err != nil && !errors.Is(err, pgbarrier.ErrInvalidToken) {
@@ -32,12 +32,12 @@ func FuzzHear(f *testing.F) {
 		if ended(other) {
 			t.Fatalf("%q ended a wait for two", payload)
 		}
-		if s.counts.announcements+s.counts.malformed != 1 || (s.counts.malformed == 1) != (err != nil) {
-			t.Fatalf("%q: counted %+v", payload, s.counts)
+		if s.stats.Announcements+s.stats.Malformed != 1 || (s.stats.Malformed == 1) != (err != nil) {
+			t.Fatalf("%q: counted %+v", payload, s.stats)
 		}
 		// It is remembered for exactly the waits that its token answers.
 		if err == nil {
-			if again := s.subscribe([]pgbarrier.Token{heard}, nil); !ended(again) || again.Err() != nil {
+			if again := subscribe(s, []pgbarrier.Token{heard}); !ended(again) || again.Err() != nil {
 				t.Fatalf("%q is not remembered", payload)
 			}
 		}
@@ -65,7 +65,7 @@ func FuzzHearMany(f *testing.F) {
 			tok.ID[15] = step >> 5
 			switch step % 6 {
 			case 0, 1:
-				sub := s.subscribe([]pgbarrier.Token{tok}, nil)
+				sub := subscribe(s, []pgbarrier.Token{tok})
 				if ended(sub) != announced[tok] {
 					t.Fatalf("step %d: ended %v, announced %v", i, ended(sub), announced[tok])
 				}
@@ -92,8 +92,8 @@ func FuzzHearMany(f *testing.F) {
 					open++
 				}
 			}
-			if s.waiting != open || len(s.pending) > open || (open > 0) != (len(s.pending) > 0) {
-				t.Fatalf("step %d: %d waits open, %d counted, %d pending", i, open, s.waiting, len(s.pending))
+			if s.stats.Waiting != open || len(s.pending) > open || (open > 0) != (len(s.pending) > 0) {
+				t.Fatalf("step %d: %d waits open, %d counted, %d pending", i, open, s.stats.Waiting, len(s.pending))
 			}
 		}
 		for _, sub := range subs {

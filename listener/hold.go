@@ -10,54 +10,59 @@ import (
 // unannounced then, as riders do. It holds it for a short while at a time and never waits for it.
 
 const (
-	// A checker is busy after busyChecks checks in a row of which each found so many transactions young or
-	// ended, or heard announcements at such a rate, times the sessions beyond the first ones, which they wake.
-	busyChecks  = 4
-	busyYoung   = 16
-	busyEnded   = 8
-	busyWakeups = 20_000 // a second
-	wakeupsFrom = 32     // sessions
+	// A checker is busy if from one check to the next so many transactions end, or so many sessions are woken
+	// by announcements in a second, on the average of the last few checks. With one transaction at a time,
+	// however fast, it never is.
+	busyEnded   = 3
+	busyWakeups = 20_000
+	fewSessions = 32 // so many are no matter
 
 	heldFor  = 100 * time.Millisecond
 	holdGap  = 20 * time.Millisecond // until it may be held again
 	holdIdle = 50 * time.Millisecond // it is not held through a longer pause
 )
 
-// A lock is the announcing lock, taken in SHARE mode on the check connection.
+// A lock is the announcing lock, taken in SHARE mode on the check connection. To hold it may be tried again
+// until it is released.
 type lock interface {
 	hold(ctx context.Context) (held bool)
 	release(ctx context.Context)
 }
 
-// A hold decides when the lock is held. Without a lock it never is.
+// A hold decides when the lock is held.
 type hold struct {
 	lock     lock
-	since    time.Time // zero: not held
+	since    time.Time // of the first attempt to hold it; zero: none
+	held     bool
 	released time.Time
-	busy     int // checks in a row that were
+
+	averageEnded, wakeups float64
+	ended, heard          uint64 // transactions and announcements until the last check
+	checkedAt             time.Time
 }
 
 // begin is called before a check.
 func (h *hold) begin(ctx context.Context) {
-	if h.lock == nil || !h.since.IsZero() || h.busy < busyChecks || time.Since(h.released) < holdGap {
-		return
-	}
-	h.released = time.Now() // if it is not free, the next attempt is after a gap too
-	if h.lock.hold(ctx) {
-		h.since = h.released
+	busy := h.averageEnded >= busyEnded || h.wakeups >= busyWakeups
+	if busy && !h.held && time.Since(h.released) >= holdGap {
+		if h.since.IsZero() {
+			h.since = time.Now()
+		}
+		h.held = h.lock.hold(ctx)
 	}
 }
 
-// checked is called after a check. It has found so many transactions young and ended; and heard is how
-// many announcements have come in the time since the last.
-func (h *hold) checked(ctx context.Context, young, ended int, heard uint64, since time.Duration, sessions int) {
-	wakeups := float64(heard) / since.Seconds() * float64(sessions-wakeupsFrom)
-	if young >= busyYoung || ended >= busyEnded || wakeups > busyWakeups {
-		h.busy++
-	} else if h.since.IsZero() {
-		h.busy = 0
+// checked is called after a check, with how many transactions have ended and announcements have been heard
+// so far, and how many sessions there are.
+func (h *hold) checked(ctx context.Context, ended, heard uint64, sessions int) {
+	now := time.Now()
+	h.averageEnded += (float64(ended-h.ended) - h.averageEnded) / 4
+	if !h.held {
+		rate := float64(heard-h.heard) / now.Sub(h.checkedAt).Seconds()
+		h.wakeups += (rate*float64(max(sessions-fewSessions, 0)) - h.wakeups) / 4
 	}
-	if !h.since.IsZero() && time.Since(h.since) >= heldFor {
+	h.ended, h.heard, h.checkedAt = ended, heard, now
+	if !h.since.IsZero() && now.Sub(h.since) >= heldFor {
 		h.release(ctx)
 	}
 }
@@ -69,8 +74,7 @@ func (h *hold) idle(ctx context.Context, due time.Time) {
 	}
 }
 
-// release lets announcements through. The checks until it may be held again show whether it is still busy.
 func (h *hold) release(ctx context.Context) {
 	h.lock.release(ctx)
-	h.since, h.released, h.busy = time.Time{}, time.Now(), 0
+	h.since, h.held, h.released = time.Time{}, false, time.Now()
 }

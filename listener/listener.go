@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -23,7 +24,6 @@ type Listener struct {
 	direct   dialer        // LISTEN connections
 	conn     *checkConn
 	waits    *waitSet
-	status   status
 	ready    chan struct{}
 	begun    atomic.Bool
 	reminder sync.Once
@@ -70,13 +70,13 @@ func (l *Listener) Run(ctx context.Context) error {
 		return errors.New("pgbarrier: listener: Run was called before: a Listener runs once, make another")
 	}
 	err := l.run(ctx)
-	if ctx.Err() != nil {
-		l.status.stopped(nil)
-		l.waits.close(pgbarrier.ErrClosed)
-		return ctx.Err()
+	closed := pgbarrier.ErrClosed
+	if ctx.Err() == nil {
+		closed = fmt.Errorf("%w (%w)", pgbarrier.ErrClosed, err)
+		l.waits.note(func(s *stats) { s.runErr = err })
 	}
-	l.status.stopped(err)
-	l.waits.close(fmt.Errorf("%w (%w)", pgbarrier.ErrClosed, err))
+	l.waits.note(func(s *stats) { s.Connected = false })
+	l.waits.close(closed)
 	return err
 }
 
@@ -96,7 +96,6 @@ func (l *Listener) run(ctx context.Context) error {
 		hold:     hold{lock: l.conn},
 		pace:     pace{l.config.MinDelay, l.config.MaxDelay},
 		pause:    untilReady,
-		status:   &l.status,
 		log:      l.config.Logger,
 		trace:    l.config.Trace.Checked,
 	}
@@ -105,11 +104,11 @@ func (l *Listener) run(ctx context.Context) error {
 	if l.config.PollOnly {
 		close(l.ready)
 	} else {
-		receiver := newReceiver(l.waits, l.config, &l.status, func() { close(l.ready) })
-		receiver.probe, receiver.holder = l.dial.sendProbe, l.conn.notifyHolder
-		checker.makeRoom = receiver.giveBack
-		tasks.Go(func() { receiver.watch(ctx) })
-		tasks.Go(func() { receiver.listen(ctx, l.direct.dial) })
+		r := newReceiver(l.waits, l.config)
+		r.dial, r.probe, r.holder, r.ready = l.direct.dial, l.dial.sendProbe, l.conn.notifyHolder, func() { close(l.ready) }
+		checker.makeRoom = r.giveBack
+		tasks.Go(func() { r.watch(ctx) })
+		tasks.Go(func() { r.listen(ctx) })
 	}
 	tasks.Go(func() { checker.run(ctx) })
 	if l.config.Retention > 0 {
@@ -129,23 +128,21 @@ func (l *Listener) run(ctx context.Context) error {
 func (l *Listener) awaitServer(ctx context.Context) error {
 	delay := minReconnect
 	for {
-		err := l.conn.checkSchema(ctx)
+		err := l.conn.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return pgbarrier.CheckSchema(ctx, conn) })
+		var answer wire.Answer
 		if err == nil {
-			var answer wire.Answer
 			answer, err = l.conn.check(ctx, nil) // the grant, and that it is the primary
-			if err == nil {
-				l.waits.apply(nil, answer)
-			}
 		}
 		switch {
 		case err == nil:
+			l.waits.apply(nil, answer)
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case !wire.IsOutage(err) && !errors.Is(err, errHook): // breakage: hook failure does not end Run
 			return err
 		}
-		l.status.disconnected(err)
+		l.waits.note(func(s *stats) { s.listenErr = err })
 		l.config.Logger.Warn("pgbarrier: cannot reach the server, waits go on until it is there", "error", err, "retry_in", delay)
 		sleep(ctx, delay/2+rand.N(delay))
 		delay = min(2*delay, maxReconnect)

@@ -32,8 +32,8 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 	}
 	for want, config := range map[string]Config{
 		"MinDelay is -1s":     {MinDelay: -time.Second},
-		"MaxDelay is -1s":     {MaxDelay: -time.Second},
-		"less than MinDelay":  {MinDelay: 2 * time.Second},
+		"MaxDelay -1s":        {MaxDelay: -time.Second},
+		"MinDelay is 2s":      {MinDelay: 2 * time.Second},
 		"Heartbeat is -1s":    {Heartbeat: -time.Second},
 		"Retention is -1h0m0": {Retention: -time.Hour},
 		"at least a minute":   {Retention: time.Second},

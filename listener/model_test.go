@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
@@ -30,6 +31,7 @@ type model struct {
 	probes   int
 	sessions []*modelSession
 	connects []time.Time // attempts
+	held     bool        // the announcing lock
 	places   int         // if not 0, a session must be given back for checks to have room
 }
 
@@ -77,6 +79,15 @@ func (m *model) ask(_ context.Context, tokens []pgbarrier.Token) (wire.Answer, e
 	}
 	return a, nil
 }
+
+func (m *model) count(context.Context) (int, error) { return 10, nil }
+
+func (m *model) hold(context.Context) bool {
+	m.change(func() { m.held = true })
+	return true
+}
+
+func (m *model) release(context.Context) { m.change(func() { m.held = false }) }
 
 // below100 is a snapshot that shows the transactions below 100 as running, except those that are over.
 func below100(over []uint64) wire.Snapshot {
@@ -150,14 +161,14 @@ func (m *model) listen(ctx context.Context, r *receiver) {
 		}
 		m.mu.Unlock()
 		if err == nil {
-			r.connect(func() { s.fail(errEnded) })
-			r.listens()
+			r.connected(func() { s.fail(errEnded) }, func() {})
+			_, _ = r.HandleBacklog(ctx, Channel, nil), r.HandleBacklog(ctx, probeChannel, nil)
 			err = s.receive(ctx, r)
 			m.change(func() {
 				m.sessions = slices.DeleteFunc(m.sessions, func(other *modelSession) bool { return other == s })
 			})
 		}
-		r.lose(ctx, err)
+		r.failed(ctx, fmt.Errorf("loop: %w", err))
 	}
 }
 
@@ -192,7 +203,7 @@ func (s *modelSession) receive(ctx context.Context, r *receiver) error {
 	for {
 		select {
 		case n := <-s.queue:
-			r.hear(n[0], n[1])
+			_ = r.HandleNotification(ctx, &pgconn.Notification{Channel: n[0], Payload: n[1]}, nil)
 		case err := <-s.broken:
 			return err
 		case <-ctx.Done():
@@ -205,13 +216,13 @@ var discard = slog.New(slog.DiscardHandler)
 
 // start runs a checker and, unless pollOnly, a receiver on the model until the test ends. In a synctest
 // bubble that also proves that both return and leave no goroutine.
-func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
+func start(t *testing.T, m *model, config Config) *waitSet {
 	t.Helper()
 	config, _, err := config.complete()
 	if err != nil {
 		t.Fatal(err)
 	}
-	waits, status := newWaitSet(config.Trace.Resolved), new(status)
+	waits := newWaitSet(config.Trace.Resolved)
 	ctx, cancel := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup
 	t.Cleanup(func() {
@@ -219,17 +230,17 @@ func start(t *testing.T, m *model, config Config) (*waitSet, *status) {
 		tasks.Wait()
 		waits.close(pgbarrier.ErrClosed)
 	})
-	c := &checker{waits: waits, ask: m.ask, makeRoom: func() {}, few: 64, cut: 50, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
-		status: status, log: discard, trace: config.Trace.Checked}
+	c := &checker{waits: waits, ask: m.ask, count: m.count, makeRoom: func() {}, few: 64, cut: 50, hold: hold{lock: m}, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
+		log: discard, trace: config.Trace.Checked}
 	if !config.PollOnly {
-		r := newReceiver(waits, config, status, func() {})
-		r.probe, r.holder = m.probe, m.notifyHolder
+		r := newReceiver(waits, config)
+		r.probe, r.holder, r.ready = m.probe, m.notifyHolder, func() {}
 		c.makeRoom = r.giveBack
 		tasks.Go(func() { m.listen(ctx, r) })
 		tasks.Go(func() { r.watch(ctx) })
 	}
 	tasks.Go(func() { c.run(ctx) })
-	return waits, status
+	return waits
 }
 
 // token returns a token that no other call returns, of a running transaction if xid is below 100.
@@ -240,6 +251,18 @@ func token(t testing.TB, xid uint64) pgbarrier.Token {
 		t.Fatal(err)
 	}
 	return pgbarrier.Token{ID: id, XID: xid, Origin: 1}
+}
+
+func subscribe(s *waitSet, tokens []pgbarrier.Token) *Subscription {
+	sub := &Subscription{done: make(chan struct{})}
+	s.subscribe(sub, tokens)
+	return sub
+}
+
+func numbers(s *waitSet) stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
 }
 
 // hear lets the waits hear an announcement.

@@ -14,47 +14,39 @@ import (
 // commit.
 func (s *waitSet) hear(payload string) error {
 	t, err := pgbarrier.ParseToken(payload)
-	if err != nil {
-		s.mu.Lock()
-		s.counts.malformed++
-		s.mu.Unlock()
-		return err
-	}
-
 	var n news
 	s.mu.Lock()
-	s.counts.announcements++
-	s.heardAt = time.Now()
-	if s.listening { // breakage: memory only while a session would notice a crash
-		s.announced.remember(t, s.heardAt)
+	if err != nil {
+		s.stats.Malformed++
+	} else {
+		s.stats.Announcements++
+		s.heardAt = time.Now()
+		if s.listening { // breakage: memory only while a session would notice a crash
+			s.announced.remember(t, s.heardAt)
+		}
+		s.resolve(t, nil, ByAnnouncement, 0, &n) // breakage: announcement ends only its own token
+		if len(s.pending) > 0 {                  // riders
+			signal(s.wake)
+		}
 	}
-	s.resolve(t, nil, ByAnnouncement, 0, &n) // breakage: announcement ends only its own token
-	riders := len(s.pending) > 0
 	s.mu.Unlock()
 
 	s.tell(n)
-	if riders {
-		signal(s.wake)
-	}
-	return nil
+	return err
 }
 
-// apply ends the waits whose outcome one statement has found. It returns how many tokens have one, and
-// of how many transactions nothing is waited for any more.
-func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved, transactions int) {
+// apply ends the waits whose outcome one statement has found, and returns how many tokens have one.
+func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved int) {
 	var n news
 	s.mu.Lock()
 	s.statements++
-	s.origin, s.answered = answer.Origin, true
-	before := len(s.transactions)
+	s.origin = answer.Origin
 	for i, outcome := range answer.Outcomes {
-		if outcome == wire.Pending { // breakage: pending stays
-			continue
+		if outcome != wire.Pending { // breakage: pending stays
+			resolved++
+			s.resolve(tokens[i], pgbarrier.Status(outcome).Err(tokens[i]), ByCheck, s.statements, &n)
 		}
-		resolved++
-		s.resolve(tokens[i], pgbarrier.Status(outcome).Err(tokens[i]), ByCheck, s.statements, &n)
 	}
-	transactions = before - len(s.transactions)
 	for i, outcome := range answer.Outcomes {
 		// Aborted though it was not handed out yet: a crash took it, and the others of its transaction.
 		if outcome == wire.Aborted && tokens[i].XID >= answer.Snapshot.Xmax && s.transactions[tokens[i].XID] != nil {
@@ -65,7 +57,7 @@ func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved,
 	s.mu.Unlock()
 
 	s.tell(n)
-	return resolved, transactions
+	return resolved
 }
 
 // resolve gives a token its outcome, found by that statement (0: by none). The caller holds mu, and tells
@@ -82,19 +74,19 @@ func (s *waitSet) resolve(t pgbarrier.Token, outcome error, by How, statement ui
 		s.settle(e.element, outcome, statement, n)
 	}
 	if by == ByCheck {
-		s.counts.byCheck++
+		s.stats.ResolvedByCheck++
 	} else {
-		s.counts.byAnnouncement++
+		s.stats.ResolvedByAnnouncement++
 	}
-	n.resolve(s, Resolved{Token: t, Err: outcome, By: by, Waited: time.Since(b.since)})
+	n.resolved = append(n.resolved, Resolved{Token: t, Err: outcome, By: by, Waited: time.Since(b.since)})
 }
 
 // settle takes one token's outcome into account. A wait for several ends committed only if one statement
 // found all of them so: by several, with a crash between, commits could count that were never there at
-// once. The caller holds mu.
+// once. Otherwise the next check asks for all of them again, in one statement. The caller holds mu.
 func (s *waitSet) settle(sub *Subscription, outcome error, statement uint64, n *news) {
 	switch {
-	case sub.ended():
+	case sub.err != ErrPending:
 		return
 	case outcome != nil || len(sub.entries) == 1:
 		s.end(sub, outcome, n)
@@ -107,15 +99,11 @@ func (s *waitSet) settle(sub *Subscription, outcome error, statement uint64, n *
 	if sub.missing--; sub.missing > 0 {
 		return
 	}
-	if sub.foundBy == 0 {
-		s.confirm(sub)
+	if sub.foundBy > 0 {
+		s.end(sub, nil, n)
 		return
 	}
-	s.end(sub, nil, n)
-}
 
-// confirm makes the next check ask for all tokens of a wait again, in one statement. The caller holds mu.
-func (s *waitSet) confirm(sub *Subscription) {
 	now := time.Now()
 	sub.missing = len(sub.entries)
 	for i := range sub.entries {

@@ -2,7 +2,6 @@ package listener
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
@@ -15,17 +14,17 @@ import (
 // While the database cannot be reached, and before Run, Check waits. If ctx ends first it returns
 // ctx.Err(), and if Run returns, pgbarrier.ErrClosed.
 func (l *Listener) Check(ctx context.Context, tokens ...pgbarrier.Token) ([]pgbarrier.Status, error) {
-	for _, t := range tokens {
-		if err := t.Valid(); err != nil {
-			return nil, fmt.Errorf("pgbarrier: check: %w", err)
-		}
+	if err := validate("check", tokens); err != nil && len(tokens) > 0 {
+		return nil, err
 	}
 	q := l.waits.ask(tokens)
 	select {
 	case <-q.done:
 		return q.statuses, q.err
 	case <-ctx.Done():
-		l.waits.withdraw(q)
+		l.waits.mu.Lock()
+		defer l.waits.mu.Unlock()
+		q.leave()
 		return nil, ctx.Err()
 	}
 }
@@ -35,7 +34,7 @@ func (l *Listener) Check(ctx context.Context, tokens ...pgbarrier.Token) ([]pgba
 func (l *Listener) Origin() (origin uint32, known bool) {
 	l.waits.mu.Lock()
 	defer l.waits.mu.Unlock()
-	return l.waits.origin, l.waits.answered
+	return l.waits.origin, l.waits.statements > 0
 }
 
 // A question is a call of Check. The next check that succeeds answers it.
@@ -52,46 +51,34 @@ func (s *waitSet) ask(tokens []pgbarrier.Token) *question {
 	q := &question{tokens: tokens, done: make(chan struct{})}
 	q.element = q
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.questions.push(&q.node)
 	if s.closed != nil {
-		s.answer(q, nil, s.closed)
-	} else {
-		s.questions.push(&q.node)
+		q.answer(nil, s.closed)
 	}
-	s.mu.Unlock()
-
 	signal(s.wake)
 	return q
 }
 
-// withdraw takes back a question whose answer nobody waits for.
-func (s *waitSet) withdraw(q *question) {
-	s.mu.Lock()
-	q.leave()
-	s.mu.Unlock()
-}
-
-// answerAll gives questions the outcomes that one check has found of all their tokens.
-func (s *waitSet) answerAll(questions []*question, outcomes []wire.Outcome) {
+// answer gives questions the outcomes that one check has found of all their tokens.
+func (s *waitSet) answer(questions []*question, outcomes []wire.Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, q := range questions {
 		statuses := make([]pgbarrier.Status, len(q.tokens))
-		for i := range q.tokens {
+		for i := range statuses {
 			statuses[i] = pgbarrier.Status(outcomes[i])
 		}
 		outcomes = outcomes[len(q.tokens):]
-		s.answer(q, statuses, nil)
+		q.answer(statuses, nil)
 	}
 }
 
-// answer answers a question, once. The caller holds mu.
-func (s *waitSet) answer(q *question, statuses []pgbarrier.Status, err error) {
-	select {
-	case <-q.done:
-		return
-	default:
+// answer answers a question that is still asked. The caller holds waitSet.mu.
+func (q *question) answer(statuses []pgbarrier.Status, err error) {
+	if q.in != nil {
+		q.leave()
+		q.statuses, q.err = statuses, err
+		close(q.done)
 	}
-	q.leave()
-	q.statuses, q.err = statuses, err
-	close(q.done)
 }

@@ -8,6 +8,13 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgxlisten"
+
+	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // Channel is the notification channel of all announcements. Payloads are tokens.
@@ -23,44 +30,50 @@ const (
 	maxReconnect = 10 * time.Second
 )
 
-// A receiver keeps one session and hands what it hears to the waits. A loop, see listen, owns the
-// connection and calls await, connect, listens, hear and lose, in this order and from one goroutine.
-// Another goroutine, watch, probes the session, and ends it when it does not hear.
+// A receiver keeps one session and hands what it hears to the waits. The loop of pgxlisten owns the
+// connection, and calls the receiver's methods from one goroutine. Another goroutine, watch, sees to it
+// that the session hears.
 type receiver struct {
 	waits *waitSet
+	dial  func(ctx context.Context) (*pgx.Conn, error)
 	// probe sends a probe on a connection of its own, and holder names who holds up all notifications.
 	probe  func(ctx context.Context, payload string) error
 	holder func(ctx context.Context) (string, error)
-	// A session that has heard nothing for the length of a heartbeat has half of that to hear a probe.
-	heartbeat time.Duration
-	random    func(n time.Duration) time.Duration // in [0, n)
-	pause     pause
-	ready     func() // called when a session was first heard
-	once      sync.Once
-	status    *status
-	log       *slog.Logger
-	trace     Trace
-	changed   chan struct{} // there may be something to do for watch. Capacity 1.
+	config Config
+	random func(n time.Duration) time.Duration // in [0, n)
+	pause  pause
+	ready  func() // called when a session was first heard
+	once   sync.Once
 
-	mu        sync.Mutex // guards all below, and the session
-	session   *session   // nil: none
+	changed   chan struct{} // there may be something to do for watch. Capacity 1.
+	mu        sync.Mutex    // guards all below, and the session
+	session   *session      // nil: none
 	delay     time.Duration
 	notBefore time.Time // when the next session may connect
 }
 
-func newReceiver(waits *waitSet, config Config, status *status, ready func()) *receiver {
-	return &receiver{
-		waits:     waits,
-		heartbeat: config.Heartbeat,
-		random:    rand.N[time.Duration],
-		pause:     untilReady,
-		ready:     ready,
-		status:    status,
-		log:       config.Logger,
-		trace:     config.Trace,
-		changed:   make(chan struct{}, 1),
-		delay:     minReconnect,
+func newReceiver(waits *waitSet, config Config) *receiver {
+	return &receiver{waits: waits, config: config, random: rand.N[time.Duration], pause: untilReady,
+		changed: make(chan struct{}, 1), delay: minReconnect}
+}
+
+// listen runs the loop until ctx ends: it connects, listens on both channels, receives, and begins again.
+func (r *receiver) listen(ctx context.Context) {
+	loop := &pgxlisten.Listener{Connect: r.connect, LogError: r.failed, ReconnectDelay: -1} // none: await has a better one
+	loop.Handle(Channel, r)
+	loop.Handle(probeChannel, r)
+	_ = loop.Listen(ctx) // that ctx has ended
+}
+
+func (r *receiver) connect(ctx context.Context) (*pgx.Conn, error) {
+	r.await(ctx)
+	conn, err := r.dial(ctx)
+	if err == nil {
+		// To close the socket would leave a goroutine of pgx for 15 s. And pgxlisten closes the connection with
+		// a context that may have ended, which does not wait for what pgx does about it in a goroutine.
+		r.connected(func() { _ = conn.PgConn().Conn().SetDeadline(time.Now()) }, func() { closeConn(conn) })
 	}
+	return conn, err
 }
 
 // await returns when a session may be opened, or ctx ends.
@@ -76,87 +89,107 @@ func (r *receiver) await(ctx context.Context) {
 	}
 }
 
-// connect: a connection is there, and end makes the loop give it up.
-func (r *receiver) connect(end func()) {
+// connected: a session is there.
+func (r *receiver) connected(end, close func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	r.session = &session{end: end, connected: now}
+	r.session = &session{end: end, close: close, missing: 2, due: now.Add(queryTimeout), overdue: errNoListen}
 	if now.Before(r.notBefore) { // room was needed meanwhile
 		r.session.replace(errGivenBack)
 	}
 	signal(r.changed)
 }
 
-// listens: LISTEN has committed on all channels. What commits from now on is heard.
-func (r *receiver) listens() {
+// HandleBacklog: LISTEN has committed on one of the channels.
+func (r *receiver) HandleBacklog(context.Context, string, *pgx.Conn) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.session.listens = time.Now()
-	r.session.nextProbe = r.session.listens
-	signal(r.changed)
+	if r.session.missing--; r.session.missing == 0 {
+		r.session.due, r.session.overdue = time.Now(), nil
+		signal(r.changed)
+	}
+	return nil
 }
 
-// hear takes a notification. It reports whether it is the first that proves that the session hears.
-func (r *receiver) hear(channel, payload string) (first bool) {
+// HandleNotification: a notification has come on one of the channels.
+func (r *receiver) HandleNotification(ctx context.Context, n *pgconn.Notification, conn *pgx.Conn) error {
 	// Every probe is heard by all sessions of the database: the first to be impatient spares the others theirs.
 	now := time.Now()
-	until := now.Add(r.heartbeat*3/4 + r.random(max(r.heartbeat/4, 1)))
+	until := now.Add(r.config.Heartbeat*3/4 + r.random(max(r.config.Heartbeat/4, 1)))
 	r.mu.Lock()
-	first = r.session.hears(payload, now, until)
+	first := r.session.hears(n.Payload, now, until)
 	r.mu.Unlock()
 
-	if first { // and would end if the server crashed
-		// Everything pending is checked now that LISTEN has committed: a commit before was missed.
-		r.waits.setListening(true)
-		r.waits.recheck()
-		r.status.connected()
-		r.once.Do(r.ready)
-		r.log.Info("pgbarrier: listening")
-		if r.trace.Connected != nil {
-			r.trace.Connected()
-		}
+	if first {
+		r.found(ctx, conn)
 	}
-	if channel == Channel {
-		_ = r.waits.hear(payload) // counted there
+	if n.Channel == Channel {
+		_ = r.waits.hear(n.Payload) // counted there
 	}
-	return first
+	return nil
 }
 
-// lose: the session, or the attempt to open one, has failed. The connection is closed.
-func (r *receiver) lose(ctx context.Context, err error) {
-	r.mu.Lock()
-	var proved time.Time
-	if s := r.session; s != nil {
-		proved = s.proved
-		if s.reason != nil {
-			err = s.reason
-		}
+// found: the session hears, and would end if the server crashed.
+func (r *receiver) found(ctx context.Context, conn *pgx.Conn) {
+	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
+	r.waits.setListening(true)
+	r.waits.recheck()
+	r.waits.note(func(s *stats) { s.Connected, s.listenErr, s.Connections = true, nil, s.Connections+1 })
+	r.once.Do(r.ready)
+	r.config.Logger.Info("pgbarrier: listening")
+	if r.config.Trace.Connected != nil {
+		r.config.Trace.Connected()
 	}
-	r.session = nil
-	if !proved.IsZero() && time.Since(proved) >= healthySpell {
+	if conn != nil {
+		// Not before: through a pooler it would be for somebody else's session. If it fails, the loop will see.
+		limited, cancel := context.WithTimeout(ctx, firstTimeout)
+		defer cancel()
+		_, _ = conn.Exec(limited, "SET idle_session_timeout = 0 /* the session that LISTENs */")
+	}
+}
+
+// failed: the session, or the attempt to open one, has failed because of err.
+func (r *receiver) failed(ctx context.Context, err error) {
+	if errors.Unwrap(err) == nil {
+		return // a notification on a channel of somebody else's, on which a hook of the pool listens
+	}
+	if wire.SQLState(err) == wire.ReadOnlySQLTransaction { // LISTEN during recovery
+		err = fmt.Errorf("pgbarrier: listen: %w (%w)", pgbarrier.ErrStandby, err)
+	}
+	r.mu.Lock()
+	s := r.session
+	if s == nil {
+		s = &session{close: func() {}}
+	}
+	if s.ended != nil {
+		err = s.ended
+	}
+	proved := !s.proved.IsZero()
+	if proved && time.Since(s.proved) >= healthySpell {
 		r.delay = minReconnect
 	}
 	r.notBefore = later(r.notBefore, time.Now().Add(r.jitter(r.delay)))
 	pause := time.Until(r.notBefore)
-	r.delay = min(2*r.delay, maxReconnect)
+	r.session, r.delay = nil, min(2*r.delay, maxReconnect)
 	r.mu.Unlock()
+
+	s.close()
 	if ctx.Err() != nil {
 		return
 	}
-
 	r.waits.setListening(false)
-	if !proved.IsZero() {
+	if proved {
 		r.waits.recheck() // the server may have crashed
 	}
 	level := slog.LevelWarn
 	if errors.Is(err, errDeaf) {
 		level = slog.LevelError
 	}
-	r.status.disconnected(err)
-	r.log.Log(context.Background(), level, "pgbarrier: not listening, waits end by checks", "error", err, "retry_in", pause)
-	if !proved.IsZero() && r.trace.Disconnected != nil {
-		r.trace.Disconnected(err)
+	r.waits.note(func(s *stats) { s.Connected, s.listenErr = false, err })
+	r.config.Logger.Log(context.Background(), level, "pgbarrier: not listening, waits end by checks", "error", err, "retry_in", pause)
+	if proved && r.config.Trace.Disconnected != nil {
+		r.config.Trace.Disconnected(err)
 	}
 }
 
@@ -173,69 +206,3 @@ func (r *receiver) giveBack() {
 
 // jitter returns a random pause: processes that lost the same server do not return to it at once.
 func (r *receiver) jitter(mean time.Duration) time.Duration { return mean/2 + r.random(mean) }
-
-// watch does what has to be done about the session, until ctx ends.
-func (r *receiver) watch(ctx context.Context) {
-	for ctx.Err() == nil {
-		r.mu.Lock()
-		s := r.session
-		at, reason := s.next(r.heartbeat)
-		due := !at.IsZero() && !time.Now().Before(at)
-		if due && reason != nil {
-			s.replace(reason)
-		}
-		r.mu.Unlock()
-
-		if !due {
-			r.pause(ctx, at, r.changed)
-		} else if reason == nil {
-			r.sendProbe(ctx, s)
-		}
-	}
-}
-
-// sendProbe sends a probe for the session.
-func (r *receiver) sendProbe(ctx context.Context, s *session) {
-	begun := time.Now()
-	payload := fmt.Sprintf("%016x", rand.Uint64())
-	r.mu.Lock()
-	s.payload = payload
-	r.mu.Unlock()
-
-	limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
-	err := r.probe(limited, payload)
-	cancel()
-	excuse := r.excuse(ctx, err)
-
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case ctx.Err() != nil:
-	case !s.heardAt.Before(begun): // that, or something else
-	case excuse != "":
-		if s.excuse != excuse {
-			r.log.Warn("pgbarrier: the LISTEN connection cannot be probed: "+excuse, "error", err)
-		}
-		s.excuse, s.nextProbe = excuse, time.Now().Add(r.heartbeat/2)
-	case err != nil:
-		s.replace(fmt.Errorf("%w: %w", errNoProbe, err))
-	default:
-		s.probedAt = begun
-	}
-}
-
-// excuse returns why it says nothing about the session that a probe could not be sent: no other could be
-// probed either.
-func (r *receiver) excuse(ctx context.Context, err error) string {
-	if errors.Is(err, errNoRoom) {
-		return "there is no room for the connection that sends probes"
-	}
-	if errors.Is(err, errNotSent) {
-		limited, cancel := context.WithTimeout(ctx, r.heartbeat/2)
-		defer cancel()
-		if holder, err := r.holder(limited); err == nil && holder != "" {
-			return "a COMMIT holds the lock of NOTIFY (object 0 of pg_database) and holds up all notifications: " + holder
-		}
-	}
-	return ""
-}

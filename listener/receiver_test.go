@@ -15,11 +15,11 @@ func announce(m *model, tok pgbarrier.Token) { m.notify(Channel, tok.String()) }
 func TestAnAnnouncementEndsAWaitWithoutACheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		synctest.Wait()
-		if !status.up {
+		if !numbers(waits).Connected {
 			t.Fatal("not connected")
 		}
 		before := m.statements()
@@ -34,9 +34,9 @@ func TestAnAnnouncementEndsAWaitWithoutACheck(t *testing.T) {
 func TestWhatWasMissedWhileReconnectingIsFoundAtTheReconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		time.Sleep(time.Hour) // checks have become rare
 		m.breakSessions()
 		m.set(a, pgbarrier.Committed) // announced to nobody
@@ -47,8 +47,8 @@ func TestWhatWasMissedWhileReconnectingIsFoundAtTheReconnect(t *testing.T) {
 		}
 		time.Sleep(2 * minReconnect)
 		synctest.Wait()
-		if !status.up || status.connections != 2 {
-			t.Errorf("connected: %v, connections: %d", status.up, status.connections)
+		if !numbers(waits).Connected || numbers(waits).Connections != 2 {
+			t.Errorf("connected: %v, connections: %d", numbers(waits).Connected, numbers(waits).Connections)
 		}
 	})
 }
@@ -58,10 +58,10 @@ func TestASessionThatGoesSilentIsReplacedWithinHalfAMinute(t *testing.T) {
 		m := newModel()
 		var lost []error
 		var lostAt time.Time
-		_, status := start(t, m, Config{Trace: Trace{Disconnected: func(err error) { lost = append(lost, err); lostAt = time.Now() }}})
+		waits := start(t, m, Config{Trace: Trace{Disconnected: func(err error) { lost = append(lost, err); lostAt = time.Now() }}})
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if status.connections != 1 || len(lost) != 0 {
+		if numbers(waits).Connections != 1 || len(lost) != 0 {
 			t.Fatalf("a healthy session was replaced: %v", lost)
 		}
 		m.setDeaf(true)
@@ -74,7 +74,7 @@ func TestASessionThatGoesSilentIsReplacedWithinHalfAMinute(t *testing.T) {
 		m.setDeaf(false)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		if !status.up {
+		if !numbers(waits).Connected {
 			t.Error("not connected again")
 		}
 	})
@@ -84,18 +84,18 @@ func TestAListenThatNeverHearsIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.setDeaf(true)
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		<-sub.Done() // by a check
 		if sub.Err() != nil {
 			t.Error(sub.Err())
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if status.up || !errors.Is(status.listenErr, errDeaf) || !strings.Contains(status.listenErr.Error(), "pooler") {
-			t.Errorf("connected: %v, error: %v", status.up, status.listenErr)
+		if numbers(waits).Connected || !errors.Is(numbers(waits).listenErr, errDeaf) || !strings.Contains(numbers(waits).listenErr.Error(), "pooler") {
+			t.Errorf("connected: %v, error: %v", numbers(waits).Connected, numbers(waits).listenErr)
 		}
 	})
 }
@@ -104,7 +104,7 @@ func TestAListenThatNeverHearsIsReported(t *testing.T) {
 func TestABusySessionNeedsNoProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		_, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait()
 		for range 100 {
 			announce(m, token(t, 7))
@@ -113,8 +113,8 @@ func TestABusySessionNeedsNoProbe(t *testing.T) {
 		synctest.Wait()
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if status.connections != 1 || m.probes != 1 {
-			t.Errorf("%d connections, %d probes, want one for the one connection", status.connections, m.probes)
+		if numbers(waits).Connections != 1 || m.probes != 1 {
+			t.Errorf("%d connections, %d probes, want one for the one connection", numbers(waits).Connections, m.probes)
 		}
 	})
 }
@@ -122,7 +122,7 @@ func TestABusySessionNeedsNoProbe(t *testing.T) {
 func TestReconnectsBackOffAndStartAfreshAfterAHealthySpell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		_, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		time.Sleep(healthySpell)
 		m.setDown(errBroken)
 		m.breakSessions()
@@ -130,14 +130,14 @@ func TestReconnectsBackOffAndStartAfreshAfterAHealthySpell(t *testing.T) {
 		m.setDown(nil)
 		time.Sleep(2 * maxReconnect)
 		synctest.Wait()
-		if !status.up {
+		if !numbers(waits).Connected {
 			t.Fatal("not connected 20 s after the server is back")
 		}
 		time.Sleep(healthySpell)
 		m.breakSessions()
 		time.Sleep(2 * minReconnect)
 		synctest.Wait()
-		if !status.up {
+		if !numbers(waits).Connected {
 			t.Error("the first reconnect after a healthy spell was late")
 		}
 	})
@@ -148,24 +148,24 @@ func TestWhatCameWithListenProvesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.setDeaf(true)
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait() // it waits for its probe
 		a := token(t, 7)
-		sub := waits.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(waits, []pgbarrier.Token{a})
 		m.change(func() {
 			m.sessions[0].queue <- [2]string{probeChannel, "another's"}
 			m.sessions[0].queue <- [2]string{Channel, a.String()}
 		})
 		synctest.Wait()
-		again := waits.subscribe([]pgbarrier.Token{a}, nil)
+		again := subscribe(waits, []pgbarrier.Token{a})
 		defer again.Close()
-		if !ended(sub) || ended(again) || status.up {
-			t.Errorf("ended %v, remembered %v, up %v", ended(sub), ended(again), status.up)
+		if !ended(sub) || ended(again) || numbers(waits).Connected {
+			t.Errorf("ended %v, remembered %v, up %v", ended(sub), ended(again), numbers(waits).Connected)
 		}
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		if !errors.Is(status.listenErr, errDeaf) {
-			t.Error(status.listenErr)
+		if !errors.Is(numbers(waits).listenErr, errDeaf) {
+			t.Error(numbers(waits).listenErr)
 		}
 	})
 }
@@ -174,15 +174,15 @@ func TestWhatCameWithListenProvesNothing(t *testing.T) {
 func TestAnybodysProbeProvesThatTheSessionHears(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		_, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait()
 		for range 1000 {
 			m.notify(probeChannel, "another's")
 			time.Sleep(7 * time.Second)
 		}
 		synctest.Wait()
-		if !status.up || m.probes != 1 {
-			t.Errorf("up %v, %d probes", status.up, m.probes)
+		if !numbers(waits).Connected || m.probes != 1 {
+			t.Errorf("up %v, %d probes", numbers(waits).Connected, m.probes)
 		}
 	})
 }
@@ -191,18 +191,18 @@ func TestAnybodysProbeProvesThatTheSessionHears(t *testing.T) {
 func TestASessionIsKeptWhileNotificationsAreHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		_, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait()
 		m.change(func() { m.probeErr, m.holder = errNotSent, "pid 1" })
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if !status.up || status.connections != 1 || m.probes < 300 {
-			t.Errorf("up %v, %d connections, %d probes", status.up, status.connections, m.probes)
+		if !numbers(waits).Connected || numbers(waits).Connections != 1 || m.probes < 300 {
+			t.Errorf("up %v, %d connections, %d probes", numbers(waits).Connected, numbers(waits).Connections, m.probes)
 		}
 		m.change(func() { m.holder = "" }) // that was not the reason
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if status.up {
+		if numbers(waits).Connected {
 			t.Error("a session that cannot be proved is kept")
 		}
 	})
@@ -212,19 +212,19 @@ func TestANewSessionIsNotReadyWhileNotificationsAreHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.change(func() { m.probeErr, m.holder = errNotSent, "pid 1" })
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
-		if sub := waits.subscribe([]pgbarrier.Token{a}, nil); status.up || waitFor(sub) != nil {
-			t.Errorf("up %v, %v", status.up, sub.Err())
+		if sub := subscribe(waits, []pgbarrier.Token{a}); numbers(waits).Connected || waitFor(sub) != nil {
+			t.Errorf("up %v, %v", numbers(waits).Connected, sub.Err())
 		}
 		m.change(func() { m.probeErr = nil })
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if !status.up || len(m.connects) != 1 {
-			t.Errorf("up %v after %d connections", status.up, len(m.connects))
+		if !numbers(waits).Connected || len(m.connects) != 1 {
+			t.Errorf("up %v after %d connections", numbers(waits).Connected, len(m.connects))
 		}
 	})
 }
@@ -234,24 +234,24 @@ func TestTheSessionIsGivenBackWhenThereIsNoRoomForChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		m.change(func() { m.places = 1 })
-		waits, status := start(t, m, Config{})
+		waits := start(t, m, Config{})
 		synctest.Wait()
-		if !status.up {
+		if !numbers(waits).Connected {
 			t.Fatal("not listening")
 		}
 		a := token(t, 7)
 		m.set(a, pgbarrier.Committed)
 		begun := time.Now()
-		if err := waitFor(waits.subscribe([]pgbarrier.Token{a}, nil)); err != nil || time.Since(begun) > time.Second {
+		if err := waitFor(subscribe(waits, []pgbarrier.Token{a})); err != nil || time.Since(begun) > time.Second {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		synctest.Wait()
-		if status.up || !errors.Is(status.listenErr, errGivenBack) {
-			t.Errorf("up %v, %v", status.up, status.listenErr)
+		if numbers(waits).Connected || !errors.Is(numbers(waits).listenErr, errGivenBack) {
+			t.Errorf("up %v, %v", numbers(waits).Connected, numbers(waits).listenErr)
 		}
 		time.Sleep(2 * maxReconnect)
 		synctest.Wait()
-		if !status.up {
+		if !numbers(waits).Connected {
 			t.Error("does not listen again")
 		}
 	})

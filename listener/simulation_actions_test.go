@@ -66,12 +66,12 @@ func (s *simulation) choose() {
 		s.server.breakSessions()
 	case p < 84:
 		if conn := &s.server.checks; conn.life > 0 && conn.busy == nil {
-			conn.life, s.server.db.shared = -1, false
+			conn.ends(s.server.db, -1)
 			s.log("the check connection breaks")
 		}
 	case p < 87:
 		for _, session := range s.server.sessions {
-			session.deaf = true
+			session.deafens()
 		}
 		s.log("deaf")
 	case p < 92:

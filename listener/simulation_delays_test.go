@@ -46,6 +46,7 @@ func (s *simulation) judgeDelays() {
 		}
 	}
 	s.judgeHold()
+	s.judgeSession()
 	s.prompted = false
 }
 
@@ -148,7 +149,7 @@ func (s *simulation) judgeRate(c *simCall) {
 			least *= 2
 		}
 		least = min(least, s.config.MaxDelay)
-	case s.leftOpen:
+	case s.leftOpen():
 		least = s.least(s.counted)
 	}
 	if since := time.Since(s.answerAt); since < least {
@@ -186,25 +187,43 @@ func (s *simulation) answeredCheck(tokens []pgbarrier.Token, r simReply) {
 	s.troubled(min(pause, s.config.MaxDelay))
 }
 
-// checked is called at the end of a check. What it has asked for and is still waited for, it has left.
+// checked is called at the end of a check.
 func (s *simulation) checked(report Checked) {
-	if report.Err != nil {
-		return
+	if report.Err == nil {
+		s.failures, s.noRooms = 0, 0
 	}
-	s.failures, s.noRooms, s.leftOpen = 0, 0, false
-	for _, w := range s.live {
+}
+
+// leftOpen reports whether something is waited for that a check has asked for.
+func (s *simulation) leftOpen() bool {
+	return slices.ContainsFunc(s.live, func(w *simWait) bool {
 		b := w.barriers[0]
-		s.leftOpen = s.leftOpen || len(w.barriers) == 1 && !w.ended() && b.askedIn == s.check && !b.askedAt.Before(w.begun)
-	}
+		return len(w.barriers) == 1 && !w.ended() && b.askedIn > 0 && !b.askedAt.Before(w.begun)
+	})
 }
 
 // judgeHold: the announcing lock is held for a short while, and for somebody.
 func (s *simulation) judgeHold() {
-	if s.server.db.shared && s.server.up {
-		most := heldFor + holdIdle + 2*slack
-		if now := time.Now(); now.Sub(latest(s.heldSince, s.trouble)) > most {
-			s.fail("hold: the announcing lock is held since %v, and all was well from %v", s.heldSince.Sub(s.begun), s.trouble.Sub(s.begun))
+	if begun := s.server.checks.begun; !begun.IsZero() && s.server.up {
+		if time.Since(latest(begun, s.trouble)) > heldFor+holdIdle+2*slack {
+			s.fail("hold: the announcing lock may be held since %v, and all was well from %v", begun.Sub(s.begun), s.trouble.Sub(s.begun))
 		}
+	}
+}
+
+// judgeSession: a session that does not hear is replaced within 1.5 heartbeats, unless none could be probed.
+func (s *simulation) judgeSession() {
+	now := time.Now()
+	if s.server.crowded || s.server.db.heldUp {
+		s.excused = now
+	}
+	session := s.server.newest
+	if session == nil || !session.deaf || session.closed || !session.listens {
+		return
+	}
+	since := latest(session.deafAt, session.listensAt, s.excused.Add(s.config.Heartbeat), s.trouble)
+	if now.Sub(since) > s.config.Heartbeat*3/2+2*slack {
+		s.fail("silent: the session is deaf since %v, listens since %v, and is kept", session.deafAt.Sub(s.begun), session.listensAt.Sub(s.begun))
 	}
 }
 

@@ -86,7 +86,7 @@ func (s *simServer) listens(c *simCall) {
 		return
 	}
 	s.after(s.lag(), "listens", func() {
-		c.session.listens = true
+		c.session.listens, c.session.listensAt = true, time.Now()
 		if c.session.broken {
 			c.answer(simReply{err: errBroken})
 			return
@@ -188,11 +188,11 @@ func (s *simServer) execute(c *simCall, after time.Duration, fate string) {
 	case callCheck:
 		r.answer = s.db.check(c.tokens)
 	case callHold:
-		if r.yes = s.db.announcer == nil && fate != "error"; r.yes {
-			s.holds()
-		}
+		s.begins()
+		r.yes = s.db.announcer == nil
+		s.db.shared = s.db.shared || r.yes
 	case callRelease:
-		s.db.shared = false
+		s.checks.ends(s.db, s.checks.life)
 	case callHolder:
 		r.yes = s.db.heldUp
 	}
@@ -217,11 +217,10 @@ func (s *simServer) arrives(c *simCall, r simReply, fate string) {
 	case "breaks":
 		s.breaks(c)
 	case "timeout":
-		s.checks.life = 0
-		s.db.shared = false
+		s.checks.ends(s.db, 0)
 		s.reply(c, simReply{err: errBroken, lost: true})
 	case "error":
-		s.db.shared = false // ROLLBACK
+		s.checks.ends(s.db, s.checks.life) // ROLLBACK
 		s.reply(c, simReply{err: errRefused})
 	default:
 		s.reply(c, r)
@@ -230,8 +229,7 @@ func (s *simServer) arrives(c *simCall, r simReply, fate string) {
 
 // breaks ends a call whose connection is gone: checkConn tries once more if it was not a new one.
 func (s *simServer) breaks(c *simCall) {
-	s.checks.life = 0
-	s.db.shared = false
+	s.checks.ends(s.db, 0)
 	if c.reused {
 		s.troubled(0)
 		c.answer(simReply{lost: true, again: true}) // and c keeps the connection
@@ -251,24 +249,31 @@ func (s *simServer) reply(c *simCall, r simReply) {
 	}
 }
 
-// holds: the announcing lock is held from now on. The server ends the session if it is idle for a second.
-func (s *simServer) holds() {
-	s.db.shared, s.heldSince = true, time.Now()
-	s.log("announcing is held off")
-	s.idles(time.Now())
+// begins begins the transaction of hold. The server ends the session if it is idle for a second.
+func (s *simServer) begins() {
+	if s.checks.begun.IsZero() {
+		s.checks.begun = time.Now()
+		s.idles(s.checks.begun)
+	}
 }
 
-func (s *simServer) idles(since time.Time) {
+func (s *simServer) idles(begun time.Time) {
 	s.after(time.Second, "", func() {
 		switch conn := &s.checks; {
-		case !s.db.shared || s.heldSince.After(since):
+		case !conn.begun.Equal(begun):
 		case conn.busy == nil && time.Since(conn.used) >= time.Second:
 			s.log("the server ends an idle session")
-			conn.life, s.db.shared = -1, false
+			conn.ends(s.db, -1)
 		default:
-			s.idles(since)
+			s.idles(begun)
 		}
 	})
+}
+
+func (s *simSession) deafens() {
+	if !s.deaf {
+		s.deaf, s.deafAt = true, time.Now()
+	}
 }
 
 // send delivers a notification to one session: perhaps late, before an earlier one, twice, or never.
@@ -314,6 +319,7 @@ func (s *simServer) stop(crash bool) {
 		s.log("server stops")
 	}
 	s.db.restart(crash)
+	s.checks.begun = time.Time{}
 	s.breakSessions()
 	if c := s.checks.busy; c != nil && s.checks.life == s.db.lives-1 && (!c.answering || s.chance(0.5)) {
 		c.attempt++
@@ -324,7 +330,7 @@ func (s *simServer) stop(crash bool) {
 func (s *simServer) breakSessions() {
 	for _, session := range s.sessions {
 		if s.chance(0.1) {
-			session.deaf = true // half-open
+			session.deafens() // half-open
 			continue
 		}
 		s.after(s.lag(), "session breaks", session.fail)

@@ -24,7 +24,6 @@ type invariants struct {
 	asksAll   bool            // this one may
 	snapshots []wire.Snapshot // that this check has got
 	samples   map[uint64]int  // tokens that this check has asked for of transactions beyond its snapshot
-	leftOpen  bool            // the last check has left something open
 	counted   int             // sessions on the server, as the listener knows
 	heard     []string        // payloads on Channel that a session has returned
 	changed   bool            // a session was found or lost
@@ -32,7 +31,7 @@ type invariants struct {
 
 	withdrawn int        // waits and questions that have ended since the last check began
 	functions []*simWait // with a function, that have ended
-	heldSince time.Time  // the announcing lock, if it is held
+	excused   time.Time  // when last no session could be probed
 }
 
 // judged is what invariants need to know of a barrier.
@@ -140,8 +139,8 @@ func (s *simulation) sweep() {
 	if ended {
 		s.live = slices.DeleteFunc(s.live, func(w *simWait) bool { return w.ended() })
 	}
-	if s.waits.waiting != len(s.live) {
-		s.fail("nothing left behind: %d waits are counted, %d have not ended", s.waits.waiting, len(s.live))
+	if s.waits.stats.Waiting != len(s.live) {
+		s.fail("nothing left behind: %d waits are counted, %d have not ended", s.waits.stats.Waiting, len(s.live))
 	}
 }
 
@@ -218,9 +217,9 @@ func (s *simulation) same(w *simWait, b *simBarrier, err error) {
 // leftBehind: a set without waits is empty.
 func (s *simulation) leftBehind() {
 	w := s.waits
-	if len(w.pending) != 0 || w.fresh.size != 0 || len(w.transactions) != 0 || w.ordered.size != 0 || w.questions.size != 0 || w.waiting != 0 {
+	if len(w.pending) != 0 || w.fresh.size != 0 || len(w.transactions) != 0 || w.ordered.size != 0 || w.questions.size != 0 || w.stats.Waiting != 0 {
 		s.fail("nothing left behind: %d pending, %d fresh, %d transactions, %d questions, %d waits",
-			len(w.pending), w.fresh.size, len(w.transactions), w.questions.size, w.waiting)
+			len(w.pending), w.fresh.size, len(w.transactions), w.questions.size, w.stats.Waiting)
 	}
 	s.judgeCallbacks()
 }

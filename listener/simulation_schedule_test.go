@@ -52,11 +52,11 @@ func (s *simulation) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.start(ctx, s.checker.run)
 	if !s.config.PollOnly {
-		r := newReceiver(s.waits, s.config, s.checker.status, func() {})
-		r.probe, r.holder = s.server.sendProbe, s.server.notifyHolder
+		r := newReceiver(s.waits, s.config)
+		r.probe, r.holder, r.ready = s.server.sendProbe, s.server.notifyHolder, func() {}
 		r.random = s.within
 		r.pause = s.turns.pause
-		r.trace = s.receiverTrace()
+		r.config.Trace = s.receiverTrace()
 		s.checker.makeRoom = r.giveBack
 		s.start(ctx, func(ctx context.Context) { s.server.listen(ctx, r) })
 		s.start(ctx, r.watch)

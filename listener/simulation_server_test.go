@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -35,6 +36,7 @@ type simConn struct {
 	busy  *simCall
 	queue []*simCall
 	used  time.Time // when it was last, see simServer.idles
+	begun time.Time // the transaction of hold; zero: none
 }
 
 // latency bounds each half of a statement, before and after its snapshot, when nothing is wrong.
@@ -81,6 +83,11 @@ type simReply struct {
 	life    int  // the database's that answered; 0: it did not
 	lost    bool // the connection turned out to be closed: see checkConn.do
 	again   bool // and there is a second attempt
+}
+
+// ends makes the connection one of that life.
+func (c *simConn) ends(db *simDatabase, life int) {
+	c.life, c.begun, db.shared = life, time.Time{}, false
 }
 
 func (c *simCall) answer(r simReply) {
@@ -139,7 +146,7 @@ func (s *simServer) hold(context.Context) bool {
 
 // release is checkConn.release.
 func (s *simServer) release(context.Context) {
-	if s.db.shared {
+	if !s.checks.begun.IsZero() {
 		s.do(&simCall{kind: callRelease})
 	}
 }
@@ -160,21 +167,20 @@ func (s *simServer) sendProbe(ctx context.Context, payload string) error {
 	return s.ask(&simCall{kind: callProbe, payload: payload, deadline: deadline}).err
 }
 
-// listen is the loop of pgxlisten, see receiver.listen.
+// listen is the loop of pgxlisten.
 func (s *simServer) listen(ctx context.Context, r *receiver) {
 	for ctx.Err() == nil {
 		r.await(ctx)
 		connected := s.ask(&simCall{kind: callConnect})
 		session, err := connected.session, connected.err
 		if err == nil {
-			r.connect(session.fail)
+			r.connected(session.fail, session.close)
 			if err = s.ask(&simCall{kind: callListen, session: session}).err; err == nil {
-				r.listens()
+				_, _ = r.HandleBacklog(ctx, Channel, nil), r.HandleBacklog(ctx, probeChannel, nil)
 				err = session.receive(ctx, r)
 			}
-			session.broken, session.closed = true, true
 		}
-		r.lose(ctx, err)
+		r.failed(ctx, fmt.Errorf("loop: %w", err))
 	}
 }
 
@@ -182,11 +188,14 @@ func (s *simServer) listen(ctx context.Context, r *receiver) {
 type simSession struct {
 	server  *simServer
 	deaf    bool
+	deafAt  time.Time // since when
 	listens bool
-	life    int // the database's, when it began
-	arrived [][2]string
-	broken  bool
-	closed  bool // by the listener
+
+	listensAt time.Time // since when
+	life      int       // the database's, when it began
+	arrived   [][2]string
+	broken    bool
+	closed    bool // by the listener
 }
 
 var (
@@ -205,7 +214,7 @@ func (s *simSession) receive(ctx context.Context, r *receiver) error {
 		case len(s.arrived) > 0:
 			n := s.arrived[0]
 			s.arrived = s.arrived[1:]
-			r.hear(n[0], n[1])
+			_ = r.HandleNotification(ctx, &pgconn.Notification{Channel: n[0], Payload: n[1]}, nil)
 			if n[0] == Channel {
 				s.server.heard = append(s.server.heard, n[1])
 			}
@@ -216,6 +225,8 @@ func (s *simSession) receive(ctx context.Context, r *receiver) error {
 }
 
 func (s *simSession) fail() { s.broken = true }
+
+func (s *simSession) close() { s.broken, s.closed = true, true }
 
 func (s *simSession) deliver(channel, payload string) {
 	if s.listens && !s.deaf && !s.broken {

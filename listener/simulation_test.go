@@ -45,6 +45,7 @@ var (
 //	rate          checks keep MinDelay, and longer after failures; none is for nobody. So do watches
 //	size          a check asks for what is new and what the snapshot does not show as running, a watch
 //	              for what is waited for
+//	silent        a session that does not hear is replaced within 1.5 heartbeats
 //	nothing left  an ended or canceled wait leaves nothing; the listener's goroutines return
 //
 // A replay is exact: one goroutine draws everything from the seed, also which of the listener's goroutines
@@ -154,7 +155,6 @@ func newSimulation(seed uint64) *simulation {
 		hold:     hold{lock: s.server},
 		pace:     pace{s.config.MinDelay, s.config.MaxDelay},
 		pause:    s.turns.pause,
-		status:   new(status),
 		log:      discard,
 		trace: func(report Checked) {
 			s.checked(report)

@@ -1,9 +1,6 @@
 package listener
 
-import (
-	"cmp"
-	"sync"
-)
+import "cmp"
 
 // Stats is a moment's view of a listener. Counters count since [New].
 type Stats struct {
@@ -22,64 +19,26 @@ type Stats struct {
 	ResolvedByAnnouncement, ResolvedByCheck, ResolvedByMemory uint64
 }
 
-// status is what Stats says of the connections.
-type status struct {
-	mu                         sync.Mutex
-	up                         bool
-	connections, checks, fails uint64
-	checkErr, listenErr        error
-	runErr                     error // why Run returned, if not because of its context
+// stats is what a waitSet counts, and is told of the connections.
+type stats struct {
+	Stats
+	checkErr, listenErr error
+	runErr              error // why Run returned, if not because of its context
 }
 
-func (s *status) connected() {
+// note changes the stats.
+func (s *waitSet) note(f func(*stats)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.up, s.listenErr = true, nil
-	s.connections++
-}
-
-func (s *status) disconnected(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.up, s.listenErr = false, err
-}
-
-func (s *status) checked(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.checks++
-	s.checkErr = err
-	if err != nil {
-		s.fails++
-	}
-}
-
-// stopped is told why Run returned; nil: because its context ended.
-func (s *status) stopped(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.up, s.runErr = false, err
+	f(&s.stats)
 }
 
 // Stats returns the current numbers.
 func (l *Listener) Stats() Stats {
 	l.waits.mu.Lock()
-	stats := Stats{
-		Waiting:                l.waits.waiting,
-		Pending:                len(l.waits.pending),
-		Announcements:          l.waits.counts.announcements,
-		Malformed:              l.waits.counts.malformed,
-		ResolvedByAnnouncement: l.waits.counts.byAnnouncement,
-		ResolvedByCheck:        l.waits.counts.byCheck,
-		ResolvedByMemory:       l.waits.counts.byMemory,
-	}
-	l.waits.mu.Unlock()
-
-	l.status.mu.Lock()
-	defer l.status.mu.Unlock()
-	stats.Connected = l.status.up
-	stats.LastErr = cmp.Or(l.status.runErr, l.status.listenErr, l.status.checkErr)
-	stats.Connections = l.status.connections
-	stats.Checks, stats.FailedChecks = l.status.checks, l.status.fails
-	return stats
+	defer l.waits.mu.Unlock()
+	s := l.waits.stats
+	s.Pending = len(l.waits.pending)
+	s.LastErr = cmp.Or(s.runErr, s.listenErr, s.checkErr)
+	return s.Stats
 }

@@ -47,13 +47,8 @@ const (
 
 // String returns announcement, check or memory.
 func (h How) String() string {
-	switch h {
-	case ByAnnouncement:
-		return "announcement"
-	case ByCheck:
-		return "check"
-	case ByMemory:
-		return "memory"
+	if names := [...]string{"announcement", "check", "memory"}; int(h) < len(names) {
+		return names[h]
 	}
 	return fmt.Sprintf("How(%d)", uint8(h))
 }

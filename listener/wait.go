@@ -47,16 +47,22 @@ func (l *Listener) WaitFunc(f func(err error), tokens ...pgbarrier.Token) (stop 
 }
 
 func (l *Listener) subscribe(call func(error), tokens []pgbarrier.Token) *Subscription {
-	if err := validate(tokens); err != nil {
-		if call != nil {
-			call(err)
+	sub := &Subscription{set: l.waits, call: call, err: validate("wait", tokens)}
+	if call == nil {
+		sub.done = make(chan struct{})
+	}
+	switch {
+	case sub.err == nil:
+		l.waits.subscribe(sub, tokens)
+		if !l.begun.Load() {
+			l.reminder.Do(func() { time.AfterFunc(remindAfter, l.remind) })
 		}
-		return &Subscription{set: l.waits, err: err}
+	case call == nil:
+		close(sub.done)
+	default:
+		call(sub.err)
 	}
-	if !l.begun.Load() {
-		l.reminder.Do(func() { time.AfterFunc(remindAfter, l.remind) })
-	}
-	return l.waits.subscribe(tokens, call)
+	return sub
 }
 
 // remindAfter is for how long a wait may last before Run was called.
@@ -68,14 +74,14 @@ func (l *Listener) remind() {
 	}
 }
 
-func validate(tokens []pgbarrier.Token) error {
-	if len(tokens) == 0 {
-		return fmt.Errorf("pgbarrier: wait: %w: there is none to wait for", pgbarrier.ErrInvalidToken)
-	}
+func validate(doing string, tokens []pgbarrier.Token) error {
 	for _, t := range tokens {
 		if err := t.Valid(); err != nil {
-			return fmt.Errorf("pgbarrier: wait: %w", err)
+			return fmt.Errorf("pgbarrier: %s: %w", doing, err)
 		}
+	}
+	if len(tokens) == 0 {
+		return fmt.Errorf("pgbarrier: %s: %w: there is none", doing, pgbarrier.ErrInvalidToken)
 	}
 	return nil
 }

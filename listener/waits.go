@@ -14,37 +14,26 @@ import (
 // until a check has asked for it, from then on in the list of its transaction, so that a check need
 // only ask for what is new and for the transactions that have ended.
 type waitSet struct {
-	// wake gets a signal whenever a check may be due sooner than it was. Capacity 1.
-	wake chan struct{}
-	// resolved, unless nil, is told each outcome, without the lock.
-	resolved func(Resolved)
+	wake     chan struct{}  // gets a signal whenever a check may be due sooner than it was. Capacity 1
+	resolved func(Resolved) // unless nil, is told each outcome, without the lock
 
 	mu           sync.Mutex // guards all below, and what is reachable from it
 	pending      map[pgbarrier.Token]*barrier
 	fresh        list[*barrier]
 	transactions map[uint64]*transaction // by xid
 	ordered      list[*transaction]      // the same, the latest first
+	over         uint64                  // how many are not waited for any more
 	questions    list[*question]
-	waiting      int // subscriptions that have not ended
+	closed       error // why no wait can begin any more
+	stats        stats
 
 	announced  announced
 	listening  bool      // a session would tell of a crash, see setListening
 	heardAt    time.Time // last announcement
 	statements uint64    // answered; numbers them
+	origin     uint32    // that they told
 	checkAll   bool      // the next check asks for everything
-	left       bool      // the last check left something pending
-	youngest   time.Time // see demand
-	stale      bool      // youngest has to be found anew
-	origin     uint32
-	answered   bool  // origin is known
-	closed     error // why no wait can begin any more
-	counts     waitCounts
-}
-
-type waitCounts struct {
-	announcements, malformed          uint64
-	byAnnouncement, byCheck, byMemory uint64
-	reported                          uint64 // of the announcements, to the checker
+	youngest   time.Time // since when the youngest is waited for that the last check left pending
 }
 
 // A barrier is one token that is waited for.
@@ -67,50 +56,39 @@ type transaction struct {
 }
 
 func newWaitSet(resolved func(Resolved)) *waitSet {
-	return &waitSet{
-		wake:         make(chan struct{}, 1),
-		resolved:     resolved,
-		announced:    make(announced),
-		pending:      make(map[pgbarrier.Token]*barrier),
-		transactions: make(map[uint64]*transaction),
-	}
+	return &waitSet{wake: make(chan struct{}, 1), resolved: resolved, announced: make(announced),
+		pending: make(map[pgbarrier.Token]*barrier), transactions: make(map[uint64]*transaction)}
 }
 
-// subscribe begins a wait for all of the tokens, which must be valid and at least one. call, unless
-// nil, is called when it has ended.
-func (s *waitSet) subscribe(tokens []pgbarrier.Token, call func(error)) *Subscription {
-	sub := &Subscription{set: s, call: call, err: ErrPending, missing: len(tokens)}
-	if len(tokens) == 1 {
-		sub.entries = sub.oneEntry[:]
-	} else {
+// subscribe begins sub, a wait for all of the tokens, which must be valid and at least one.
+func (s *waitSet) subscribe(sub *Subscription, tokens []pgbarrier.Token) {
+	sub.set, sub.err, sub.missing = s, ErrPending, len(tokens)
+	sub.entries = sub.oneEntry[:]
+	if len(tokens) > 1 {
 		sub.entries = make([]entry, len(tokens))
 	}
 	now := time.Now()
 	var n news
 
 	s.mu.Lock()
-	s.waiting++
+	s.stats.Waiting++
 	switch {
 	case s.closed != nil:
 		s.end(sub, s.closed, &n)
 	case len(tokens) == 1 && s.announced.has(tokens[0], now):
-		s.counts.byMemory++
-		n.resolve(s, Resolved{Token: tokens[0], By: ByMemory})
+		s.stats.ResolvedByMemory++
+		n.resolved = append(n.resolved, Resolved{Token: tokens[0], By: ByMemory})
 		s.end(sub, nil, &n)
 	default:
 		for i, t := range tokens {
 			sub.entries[i].element = sub
 			s.join(&sub.entries[i], t, now)
 		}
+		signal(s.wake)
 	}
-	toCheck := s.fresh.size > 0
 	s.mu.Unlock()
 
 	s.tell(n)
-	if toCheck {
-		signal(s.wake)
-	}
-	return sub
 }
 
 // join takes e among those who wait for t. The caller holds mu, and signals wake.
@@ -130,13 +108,12 @@ func (s *waitSet) join(e *entry, t pgbarrier.Token, now time.Time) {
 // end ends sub and leaves nothing of it behind. The caller holds mu, and tells n after releasing it.
 func (s *waitSet) end(sub *Subscription, err error, n *news) {
 	sub.err = err
-	if sub.done != nil {
-		close(sub.done)
-	}
 	if sub.call != nil {
 		n.ended = append(n.ended, sub)
+	} else {
+		close(sub.done)
 	}
-	s.waiting--
+	s.stats.Waiting--
 	for i := range sub.entries {
 		e := &sub.entries[i]
 		e.leave()
@@ -154,12 +131,10 @@ func (s *waitSet) remove(b *barrier) {
 	}
 	delete(s.pending, b.token)
 	b.node.leave()
-	if b.since.Equal(s.youngest) {
-		s.stale = true
-	}
 	if tx := s.transactions[b.token.XID]; tx != nil && tx.barriers.size == 0 {
 		delete(s.transactions, b.token.XID)
 		tx.node.leave()
+		s.over++
 	}
 }
 
@@ -175,7 +150,7 @@ func (s *waitSet) close(err error) {
 		s.end(s.ordered.first.element.barriers.first.element.waits.first.element, err, &n)
 	}
 	for q := range s.questions.all {
-		s.answer(q, nil, err)
+		q.answer(nil, err)
 	}
 	s.mu.Unlock()
 
@@ -188,15 +163,11 @@ type news struct {
 	ended    []*Subscription // those with a function to call
 }
 
-func (n *news) resolve(s *waitSet, r Resolved) {
-	if s.resolved != nil {
-		n.resolved = append(n.resolved, r)
-	}
-}
-
 func (s *waitSet) tell(n news) {
 	for _, r := range n.resolved {
-		s.resolved(r)
+		if s.resolved != nil {
+			s.resolved(r)
+		}
 	}
 	for _, sub := range n.ended {
 		sub.call(sub.err)

@@ -12,7 +12,7 @@ func BenchmarkWaitSet(b *testing.B) {
 		b.Run(fmt.Sprintf("pending=%d", pending), func(b *testing.B) {
 			s := newWaitSet(nil)
 			for i := range pending {
-				s.subscribe([]pgbarrier.Token{token(b, uint64(1+i%99))}, nil)
+				subscribe(s, []pgbarrier.Token{token(b, uint64(1+i%99))})
 			}
 			s.toCheck(1, 0)
 			tok := token(b, 7)
@@ -20,7 +20,7 @@ func BenchmarkWaitSet(b *testing.B) {
 				b.ReportAllocs()
 				one := []pgbarrier.Token{tok}
 				for b.Loop() {
-					s.subscribe(one, nil).Close()
+					subscribe(s, one).Close()
 				}
 			})
 			b.Run("subscribe+announce", func(b *testing.B) {
@@ -28,7 +28,7 @@ func BenchmarkWaitSet(b *testing.B) {
 				one := []pgbarrier.Token{tok}
 				for b.Loop() {
 					one[0].Origin++
-					s.subscribe(one, nil)
+					subscribe(s, one)
 					hear(s, one[0])
 				}
 			})

@@ -17,8 +17,8 @@ func assertEmpty(t *testing.T, s *waitSet) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.pending) != 0 || s.fresh.size != 0 || s.fresh.first != nil || len(s.transactions) != 0 || s.waiting != 0 {
-		t.Errorf("left behind: %d pending, %d fresh, %d transactions, %d waits", len(s.pending), s.fresh.size, len(s.transactions), s.waiting)
+	if len(s.pending) != 0 || s.fresh.size != 0 || s.fresh.first != nil || len(s.transactions) != 0 || s.stats.Waiting != 0 {
+		t.Errorf("left behind: %d pending, %d fresh, %d transactions, %d waits", len(s.pending), s.fresh.size, len(s.transactions), s.stats.Waiting)
 	}
 }
 
@@ -26,7 +26,7 @@ func TestAWaitEndsWithTheOutcomeOfItsToken(t *testing.T) {
 	for _, status := range []pgbarrier.Status{pgbarrier.Committed, pgbarrier.Aborted, pgbarrier.Expired, pgbarrier.WrongDatabase, pgbarrier.Invalid} {
 		s := newWaitSet(nil)
 		a, b := token(t, 7), token(t, 7)
-		subA, subB := s.subscribe([]pgbarrier.Token{a}, nil), s.subscribe([]pgbarrier.Token{b}, nil)
+		subA, subB := subscribe(s, []pgbarrier.Token{a}), subscribe(s, []pgbarrier.Token{b})
 		if err := subA.Err(); err != ErrPending {
 			t.Errorf("Err before Done is %v, want ErrPending", err)
 		}
@@ -47,8 +47,8 @@ func TestOneOutcomeEndsEveryWaitForTheToken(t *testing.T) {
 	a := token(t, 7)
 	var subs []*Subscription
 	for range 100 {
-		subs = append(subs, s.subscribe([]pgbarrier.Token{a}, nil))
-		subs = append(subs, s.subscribe([]pgbarrier.Token{a, a}, nil)) // twice in one wait
+		subs = append(subs, subscribe(s, []pgbarrier.Token{a}))
+		subs = append(subs, subscribe(s, []pgbarrier.Token{a, a})) // twice in one wait
 	}
 	s.apply([]pgbarrier.Token{a}, found(pgbarrier.Committed))
 	for i, sub := range subs {
@@ -63,7 +63,7 @@ func TestAWaitForManyTokensEndsWithTheLastCommitOrTheFirstAbort(t *testing.T) {
 	a, b, c := token(t, 1), token(t, 2), token(t, 3)
 
 	s := newWaitSet(nil)
-	sub := s.subscribe([]pgbarrier.Token{a, b, c}, nil)
+	sub := subscribe(s, []pgbarrier.Token{a, b, c})
 	hear(s, b)
 	s.apply([]pgbarrier.Token{a}, found(pgbarrier.Committed))
 	if ended(sub) {
@@ -83,7 +83,7 @@ func TestAWaitForManyTokensEndsWithTheLastCommitOrTheFirstAbort(t *testing.T) {
 	assertEmpty(t, s)
 
 	s = newWaitSet(nil)
-	sub = s.subscribe([]pgbarrier.Token{a, b, c}, nil)
+	sub = subscribe(s, []pgbarrier.Token{a, b, c})
 	s.apply([]pgbarrier.Token{b}, found(pgbarrier.Aborted))
 	var tokenErr *pgbarrier.TokenError
 	if !ended(sub) || !errors.As(sub.Err(), &tokenErr) || tokenErr.Token != b {
@@ -98,7 +98,7 @@ func TestAnAnnouncementEndsOnlyTheWaitForExactlyItsToken(t *testing.T) {
 	otherXID, otherOrigin := a, a
 	otherXID.XID++
 	otherOrigin.Origin++
-	subs := []*Subscription{s.subscribe([]pgbarrier.Token{otherXID}, nil), s.subscribe([]pgbarrier.Token{otherOrigin}, nil)}
+	subs := []*Subscription{subscribe(s, []pgbarrier.Token{otherXID}), subscribe(s, []pgbarrier.Token{otherOrigin})}
 	hear(s, a)
 	for _, sub := range subs {
 		if ended(sub) {
@@ -106,8 +106,8 @@ func TestAnAnnouncementEndsOnlyTheWaitForExactlyItsToken(t *testing.T) {
 		}
 		sub.Close()
 	}
-	if err := s.hear("pgb1.not-a-token"); !errors.Is(err, pgbarrier.ErrInvalidToken) || s.counts.malformed != 1 {
-		t.Errorf("malformed: %v, counted %d", err, s.counts.malformed)
+	if err := s.hear("pgb1.not-a-token"); !errors.Is(err, pgbarrier.ErrInvalidToken) || s.stats.Malformed != 1 {
+		t.Errorf("malformed: %v, counted %d", err, s.stats.Malformed)
 	}
 }
 
@@ -117,11 +117,11 @@ func TestWhatWasAnnouncedBeforeTheWaitEndsItAtOnce(t *testing.T) {
 	hear(s, b)
 	s.setListening(true)
 	hear(s, a)
-	if sub := s.subscribe([]pgbarrier.Token{a}, nil); !ended(sub) || sub.Err() != nil {
+	if sub := subscribe(s, []pgbarrier.Token{a}); !ended(sub) || sub.Err() != nil {
 		t.Errorf("ended %v, %v", ended(sub), sub.Err())
 	}
 	assertEmpty(t, s)
-	sub := s.subscribe([]pgbarrier.Token{b}, nil)
+	sub := subscribe(s, []pgbarrier.Token{b})
 	if ended(sub) {
 		t.Error("remembered what was heard while nothing would have told of a crash")
 	}
@@ -131,7 +131,7 @@ func TestWhatWasAnnouncedBeforeTheWaitEndsItAtOnce(t *testing.T) {
 		s.setListening(true)
 		hear(s, a)
 		lost()
-		sub := s.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(s, []pgbarrier.Token{a})
 		if ended(sub) {
 			t.Errorf("believed what was heard before the %s connection was lost", name)
 		}
@@ -146,11 +146,11 @@ func TestAnAnnouncementIsRememberedForASecond(t *testing.T) {
 		a := token(t, 7)
 		hear(s, a)
 		time.Sleep(announcedFor)
-		if sub := s.subscribe([]pgbarrier.Token{a}, nil); !ended(sub) {
+		if sub := subscribe(s, []pgbarrier.Token{a}); !ended(sub) {
 			t.Error("forgotten too soon")
 		}
 		time.Sleep(1)
-		sub := s.subscribe([]pgbarrier.Token{a}, nil)
+		sub := subscribe(s, []pgbarrier.Token{a})
 		defer sub.Close()
 		if ended(sub) {
 			t.Error("a failover meanwhile could have lost the commit")
@@ -174,8 +174,8 @@ func TestMemoryOfAnnouncementsIsBounded(t *testing.T) {
 func TestACheckAsksForWhatIsNewAndForWhatHasEnded(t *testing.T) {
 	s := newWaitSet(nil)
 	running, gone := token(t, 5), token(t, 150)
-	s.subscribe([]pgbarrier.Token{running}, nil)
-	s.subscribe([]pgbarrier.Token{gone}, nil)
+	subscribe(s, []pgbarrier.Token{running})
+	subscribe(s, []pgbarrier.Token{gone})
 	if got := s.toCheck(1, 0).tokens; len(got) != 2 {
 		t.Errorf("first check asks for %d, want both", len(got))
 	}
@@ -183,7 +183,7 @@ func TestACheckAsksForWhatIsNewAndForWhatHasEnded(t *testing.T) {
 		t.Errorf("asks twice for %v in one check", got)
 	}
 	fresh := token(t, 5)
-	s.subscribe([]pgbarrier.Token{fresh}, nil)
+	subscribe(s, []pgbarrier.Token{fresh})
 	if got := s.toCheck(2, 0).tokens; len(got) != 1 || got[0] != fresh {
 		t.Errorf("second check asks for %v, want the fresh one", got)
 	}
@@ -204,7 +204,7 @@ func TestACheckAsksForWhatIsNewAndForWhatHasEnded(t *testing.T) {
 func TestOneTokenIsAskedForOfATransactionBeyondTheSnapshot(t *testing.T) {
 	s := newWaitSet(nil)
 	for range 10 {
-		s.subscribe([]pgbarrier.Token{token(t, 300)}, nil)
+		subscribe(s, []pgbarrier.Token{token(t, 300)})
 	}
 	s.toCheck(1, 0)
 	s.toCheck(2, 0)
@@ -225,7 +225,7 @@ func TestACheckDoesNotLookAtEveryBarrier(t *testing.T) {
 	for i := range 1000 {
 		tok := first
 		tok.Origin = uint32(i)
-		s.subscribe([]pgbarrier.Token{tok}, nil)
+		subscribe(s, []pgbarrier.Token{tok})
 	}
 	s.toCheck(1, 0)
 	running := snapshot("5:200:5")
@@ -241,9 +241,9 @@ func TestACheckDoesNotLookAtEveryBarrier(t *testing.T) {
 func TestClosingEndsEveryWaitAndEveryWaitToCome(t *testing.T) {
 	s := newWaitSet(nil)
 	a, b := token(t, 1), token(t, 2)
-	subs := []*Subscription{s.subscribe([]pgbarrier.Token{a}, nil), s.subscribe([]pgbarrier.Token{a, b}, nil), s.subscribe([]pgbarrier.Token{b, b}, nil)}
+	subs := []*Subscription{subscribe(s, []pgbarrier.Token{a}), subscribe(s, []pgbarrier.Token{a, b}), subscribe(s, []pgbarrier.Token{b, b})}
 	s.close(pgbarrier.ErrClosed)
-	for _, sub := range append(subs, s.subscribe([]pgbarrier.Token{a}, nil)) {
+	for _, sub := range append(subs, subscribe(s, []pgbarrier.Token{a})) {
 		if !ended(sub) || sub.Err() != pgbarrier.ErrClosed {
 			t.Errorf("ended %v, %v", ended(sub), sub.Err())
 		}
@@ -256,7 +256,7 @@ func TestACancelledWaitLeavesNothingBehind(t *testing.T) {
 	s := newWaitSet(nil)
 	a, b := token(t, 1), token(t, 2)
 	for range 3 {
-		one, both := s.subscribe([]pgbarrier.Token{a}, nil), s.subscribe([]pgbarrier.Token{a, b}, nil)
+		one, both := subscribe(s, []pgbarrier.Token{a}), subscribe(s, []pgbarrier.Token{a, b})
 		one.Close()
 		one.Close()
 		if !errors.Is(one.Err(), pgbarrier.ErrClosed) {
@@ -287,7 +287,7 @@ func TestManyWaitsFromManyGoroutines(t *testing.T) {
 		waiters.Go(func() {
 			for range 2000 {
 				tok := tokens[rand.IntN(len(tokens))]
-				sub := s.subscribe([]pgbarrier.Token{tok}, nil)
+				sub := subscribe(s, []pgbarrier.Token{tok})
 				if rand.IntN(4) == 0 {
 					sub.Close()
 					continue
