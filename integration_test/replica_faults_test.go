@@ -101,7 +101,8 @@ func TestAReplicaWaitOutlivesRecoveryConflicts(t *testing.T) {
 	t.Parallel()
 	r := replicated(t, map[string]string{"max_standby_streaming_delay": "0", "max_standby_archive_delay": "0"})
 	// A question that takes long enough to be met in the middle, its locks taken.
-	disturbed(t, r.pool, "IF pg_is_in_recovery() THEN PERFORM pg_sleep(0.3); END IF")
+	execute(t, r.pool, "CREATE TABLE public.locked ()")
+	disturbed(t, r.pool, "IF pg_is_in_recovery() THEN PERFORM FROM public.locked; PERFORM pg_sleep(0.3); END IF")
 	tx := begin(t, r.pool)
 	token := create(t, tx)
 	r.catchUp(t)
@@ -117,7 +118,7 @@ func TestAReplicaWaitOutlivesRecoveryConflicts(t *testing.T) {
 
 	before := conflicts()
 	eventually(t, "questions were cancelled", func() bool {
-		execute(t, r.pool, "BEGIN; LOCK TABLE pgbarrier.barrier; COMMIT")
+		execute(t, r.pool, "BEGIN; LOCK TABLE public.locked; COMMIT")
 		time.Sleep(50 * time.Millisecond)
 		return conflicts() >= before+3
 	})
