@@ -96,10 +96,12 @@ func fillLocks(c *chaos, ctx context.Context, r *rand.Rand) (full bool) {
 		return false
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // its session may have been terminated
-	for until := c.now() + aWhile(c, r); c.now() < until && sleep(ctx, 10*time.Millisecond); {
+	for until := c.now() + aWhile(c, r); ; {
 		// They are the session's: those before the error stay.
 		_, err := conn.Exec(ctx, "SELECT count(pg_try_advisory_lock(n)) FROM generate_series(1, 1000000) n")
-		full = full || wire.SQLState(err) == "53200" // out_of_memory
+		full = full || wire.SQLState(err) == outOfMemory
+		if c.now() >= until || !sleep(ctx, 10*time.Millisecond) {
+			return full
+		}
 	}
-	return full
 }

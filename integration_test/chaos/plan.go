@@ -39,6 +39,7 @@ var endings = [...]struct {
 	preparedLater:     {"PREPARE TRANSACTION, left for a while, then either", 2},
 }
 
+func (e ending) prepares() bool      { return e >= preparedCommits }
 func (e ending) breaksSession() bool { return terminatedBefore <= e && e <= cutDuring }
 
 // A plan is all that is decided about a transaction, before it begins and by the seed alone.

@@ -15,6 +15,8 @@ import (
 // insert rows that nobody else has, and no lock is left to wait for when they commit. So a refusal is our
 // fault unless something was done to the session, or the transaction had used its time up before.
 
+const outOfMemory = "53200" // the SQLSTATE of a full table of locks
+
 // spare is the time that any COMMIT has which does not wait for something.
 const spare = time.Second
 
@@ -30,6 +32,9 @@ func (c *chaos) explains(tx *transaction, sent moment, err error) bool {
 		return tx.plan.ending == fails
 	}
 	code := wire.SQLState(err)
+	if code == outOfMemory && tx.plan.ending.prepares() { // which puts the locks that it has into the table of all
+		return true
+	}
 	ended := code == "" || strings.HasPrefix(code, "57P") // the session, without an answer or with one
 	if limit := tx.plan.timeouts[transactionTimeout]; limit > 0 && (ended || code == wire.TransactionTimeout) && sent-tx.began > limit-spare {
 		return true
