@@ -48,7 +48,9 @@ func hijackMore(t *testing.T, attacker interface {
 				EXECUTE format('CREATE TEMP TABLE IF NOT EXISTS %I (id text, xid text, seed text, oid text, datname text, base text, origin text, through text)', f.w);
 				n := n + 1;
 			END LOOP;
-			CREATE FUNCTION evil.concat(VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.hit(); RETURN NULL; END $$;
+			-- A function that takes anything is hidden by one of these very arguments alone.
+			CREATE FUNCTION evil.concat(text, uuid, text, xid8, text, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.hit(); RETURN NULL; END $$;
+			CREATE FUNCTION evil.concat(text, uuid, text, xid8, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.hit(); RETURN NULL; END $$;
 			CREATE TYPE evil.anything AS (a integer);
 			FOR f IN SELECT unnest('{boolean,uuid,xid8,text,timestamptz,interval,bigint}'::regtype[]) AS target
 			LOOP

@@ -1,10 +1,15 @@
 package integration_test
 
 import (
+	"slices"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/devpg"
+	"github.com/pgbarrier/pgbarrier/listener"
 )
 
 // A producer must not be stopped by a queue that somebody else's listener keeps from being emptied.
@@ -25,38 +30,84 @@ func TestAFillingNotificationQueueIsLeftAlone(t *testing.T) {
 	wantHeard(t, pool, listener, committed(t, pool))
 }
 
-func TestAFullNotificationQueueFailsNoCommit(t *testing.T) {
-	t.Parallel()
-	settings := map[string]string{"fsync": "off"}
-	if server.Major() >= 17 {
-		settings["max_notify_queue_pages"] = "64" // 512 kB, the least
-	} else {
-		t.Logf("PostgreSQL %d has a queue of 8 GB: this is only tried on 17 and later", server.Major())
-		return
-	}
-	pool := open(t, devpg.ForTest(t, devpg.Config{Settings: settings}).URL())
+// smallQueue is a database of a server with the smallest notification queue there can be, and a session
+// of a stranger's that keeps it from being emptied. Before PostgreSQL 17 every queue has 8 GB.
+func smallQueue(t testing.TB) (pool *pgxpool.Pool, stuck *pgx.Conn) {
+	t.Helper()
+	pool = open(t, devpg.ForTest(t, devpg.Config{Settings: map[string]string{"fsync": "off", "max_notify_queue_pages": "64"}}).URL())
 	migrate(t, pool)
-	stuck := listen(t, pool)
-	execute(t, stuck, "BEGIN; SELECT 1") // idle in transaction: it keeps the queue from being emptied
-	fill := func() error {
-		_, err := pool.Exec(t.Context(), "SELECT pg_notify('filler', repeat('x', 7900))")
-		return err
-	}
-	for i := 0; ; i++ {
-		if err := fill(); err != nil {
+	stuck = listen(t, as(t, pool, newRole(t, pool)))
+	execute(t, stuck, "BEGIN; SELECT 1") // idle in transaction
+	return pool, stuck
+}
+
+// stuffQueue has a stranger fill the queue by some part, or by as much as there is room for.
+func stuffQueue(t testing.TB, pool *pgxpool.Pool, usage float64) {
+	t.Helper()
+	for i := 0; query[float64](t, pool, "SELECT pg_notification_queue_usage()") < usage; i++ {
+		if _, err := pool.Exec(t.Context(), "SELECT pg_notify('filler', repeat('x', 7900))"); err != nil {
 			t.Logf("full after %d pages: %v", i, err)
-			break
+			return
 		}
 		if i > 100 {
 			t.Fatal("the queue does not fill")
 		}
 	}
-	token := committed(t, pool)
-	want(t, pool, pgbarrier.Committed, token)
+}
+
+func TestAFullNotificationQueueFailsNoCommit(t *testing.T) {
+	t.Parallel()
+	if server.Major() < 17 {
+		t.Logf("PostgreSQL %d has a queue of 8 GB: this is only tried on 17 and later", server.Major())
+		return
+	}
+	pool, stuck := smallQueue(t)
+	l := run(t, pool, listener.Config{})
+	for _, usage := range []float64{0.45, 0.5, 0.6, 0.9, 2} {
+		stuffQueue(t, pool, usage)
+		for _, setting := range append(impatience(), "work_mem = '4MB'") {
+			tx := begin(t, pool)
+			execute(t, tx, "SET LOCAL "+setting)
+			token := create(t, tx)
+			commit(t, tx)
+			want(t, pool, pgbarrier.Committed, token)
+			wait(t, l, nil, token)
+		}
+	}
 	execute(t, stuck, "ROLLBACK")
 	eventually(t, "the queue is emptied", func() bool {
-		return query[float64](t, pool, "SELECT pg_notification_queue_usage()") == 0 || fill() == nil
+		return query[float64](t, pool, "SELECT pg_notification_queue_usage()") < 0.5 // to ask is what empties it
 	})
+	eventually(t, "commits are announced again", func() bool {
+		heard := listen(t, pool)
+		token := committed(t, pool)
+		return slices.Contains(hear(t, pool, heard), token.String())
+	})
+}
+
+// What PostgreSQL refuses after the trigger has looked cannot be taken back. Half of the queue has to be
+// filled between two moments of one COMMIT, by transactions that nobody waits for when it looks: here the
+// COMMIT is made to take as long as it needs. It fails, and the barrier with it.
+func TestACommitThatFailsForAQueueFilledMeanwhileAbortsItsBarrier(t *testing.T) {
+	t.Parallel()
+	if server.Major() < 17 {
+		t.Logf("PostgreSQL %d has a queue of 8 GB: this is only tried on 17 and later", server.Major())
+		return
+	}
+	pool, _ := smallQueue(t)
+	for _, usage := range []float64{0.4, 2} { // the half that is looked at is enough for a while
+		w := openWindow(t, pool)
+		stuffQueue(t, pool, usage)
+		w.goOn(t)
+		if err := <-w.ended; err == nil {
+			want(t, pool, pgbarrier.Committed, w.token)
+		} else if usage < 1 {
+			t.Errorf("with %v of the queue: COMMIT: %v", usage, err)
+		} else {
+			t.Log(err)
+			wantErr(t, "Poll", pgbarrier.Poll(t.Context(), pool, w.token), pgbarrier.ErrAborted)
+		}
+	}
 }
 
 // Nor does a transaction fail that makes more barriers than a small queue holds.
