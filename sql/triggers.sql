@@ -29,8 +29,12 @@ DECLARE
 	stranger   text;
 	installed  integer;
 	marked     boolean;
+	older      boolean; -- version 1 is installed, or a part of it
+	had_barriers boolean;
+	had_horizon boolean;
 	legacy     bigint; -- the origin that version 1 computed
 	through    xid8;   -- of the first mark; null: as late as possible
+	part       text;
 	old_grants text;
 	state      text;
 
@@ -116,6 +120,18 @@ BEGIN
 		CREATE SCHEMA pgbarrier;
 	END IF;
 
+	-- Version 1 has tables that go. Who produces and purges is waited for first, under locks that let checks go on,
+	-- because an open transaction can last. Checks are waited for afterwards, in the order in which they and a
+	-- purge take the tables.
+	older := to_regclass('pgbarrier.identity') IS NOT NULL OR to_regprocedure('pgbarrier.truncated()') IS NOT NULL;
+	had_barriers := to_regclass('pgbarrier.barrier') IS NOT NULL;
+	had_horizon := EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('pgbarrier.horizon') AND relkind = 'r');
+	IF older AND had_barriers AND had_horizon THEN
+		LOCK TABLE pgbarrier.horizon IN EXCLUSIVE MODE;
+		LOCK TABLE pgbarrier.barrier IN SHARE ROW EXCLUSIVE MODE;
+		LOCK TABLE pgbarrier.horizon, pgbarrier.barrier IN ACCESS EXCLUSIVE MODE;
+	END IF;
+
 	-- One row per barrier, visible exactly when its transaction has committed. xid is the top-level
 	-- transaction's: the row's own xmin would be a subtransaction's under a savepoint. The few rows with an
 	-- id below every barrier's are marks, see mark().
@@ -186,14 +202,20 @@ BEGIN
 	-- Transactions up to and including this one may have had barriers whose rows are gone; of a later one,
 	-- every row that was committed is there. No row: that may be so of all. See mark(). Only by the table that
 	-- is called so now: another may have been put in its place, and this view goes with the one it was made of.
-	IF to_regclass('pgbarrier.horizon') IS NOT NULL AND (SELECT relkind FROM pg_class WHERE oid = to_regclass('pgbarrier.horizon')) = 'r' THEN
-		-- Version 1 has an id there.
-		EXECUTE $sql$SELECT CASE WHEN bool_and(purged_through = '00000000-0000-0000-0000-000000000000') THEN '0'::xid8 END FROM pgbarrier.horizon$sql$ INTO through;
-		EXECUTE 'SELECT (''x'' || pgbarrier.origin())::bit(32)::bigint' INTO legacy;
+	IF had_horizon THEN -- version 1 has an id there
+		-- Nothing had been purged, and the table is still the same: then every row is there.
+		EXECUTE $sql$SELECT CASE WHEN $1 AND bool_and(purged_through = '00000000-0000-0000-0000-000000000000') THEN '0'::xid8 END FROM pgbarrier.horizon$sql$
+			INTO through USING had_barriers;
 		DROP TABLE pgbarrier.horizon;
 	END IF;
+	IF to_regclass('pgbarrier.identity') IS NOT NULL AND to_regprocedure('pgbarrier.origin()') IS NOT NULL THEN
+		EXECUTE 'SELECT (''x'' || pgbarrier.origin())::bit(32)::bigint' INTO legacy;
+	END IF;
 	CREATE OR REPLACE VIEW pgbarrier.horizon AS
-		SELECT b.xid AS through FROM pgbarrier.here h CROSS JOIN pgbarrier.armed a JOIN pgbarrier.barrier b
+		SELECT b.xid AS through,
+			-- for a check of version 1 that waits for the migration
+			(CASE b.xid WHEN '0' THEN '00000000-0000-0000-0000-000000000000' ELSE 'ffffffff-ffff-ffff-ffff-ffffffffffff' END)::uuid AS purged_through
+		FROM pgbarrier.here h CROSS JOIN pgbarrier.armed a JOIN pgbarrier.barrier b
 			ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), a.digits, '00000000')::uuid
 			AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), a.digits, 'ffffffff')::uuid
 			AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0')
@@ -751,14 +773,24 @@ BEGIN
 	$fn$;
 
 	-- Of version 1.
-	IF legacy IS NOT NULL THEN
-		DROP FUNCTION IF EXISTS pgbarrier.watch(text[], xid8[], integer, integer);
-		DROP TRIGGER IF EXISTS truncated ON pgbarrier.barrier;
-		DROP FUNCTION IF EXISTS pgbarrier.truncated();
-		DROP FUNCTION IF EXISTS pgbarrier.new_id();
-		DROP FUNCTION IF EXISTS pgbarrier.token(uuid, xid8);
-		DROP FUNCTION IF EXISTS pgbarrier.origin();
-		DROP TABLE IF EXISTS pgbarrier.identity;
+	IF older THEN
+		IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'pgbarrier.barrier'::regclass AND tgname = 'truncated') THEN
+			DROP TRIGGER truncated ON pgbarrier.barrier;
+		END IF;
+		FOR part IN SELECT p.oid::regprocedure FROM pg_proc p
+			WHERE p.oid IN (to_regprocedure('pgbarrier.truncated()'), to_regprocedure('pgbarrier.watch(text[], xid8[], integer, integer)')) LOOP
+			EXECUTE format('DROP FUNCTION %s', part);
+		END LOOP;
+		IF to_regclass('pgbarrier.identity') IS NOT NULL THEN
+			DROP TABLE pgbarrier.identity;
+		END IF;
+		-- A create() that waits for the migration goes on with these, and with new_id(). They go with the next version.
+		CREATE OR REPLACE FUNCTION pgbarrier.origin() RETURNS text
+		LANGUAGE plpgsql STABLE
+		AS $fn$ BEGIN RETURN (SELECT h.origin FROM pgbarrier.here h); END $fn$;
+		CREATE OR REPLACE FUNCTION pgbarrier.token(id uuid, xid xid8) RETURNS text
+		LANGUAGE sql STABLE
+		AS $fn$ SELECT 'pgb1.' || id || '.' || xid || '.' || pgbarrier.origin() $fn$;
 		-- Whoever may use what there was may use what takes its place.
 		FOR old_grants IN
 			SELECT format('GRANT EXECUTE ON FUNCTION pgbarrier.%s TO %s', new.name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
