@@ -158,11 +158,12 @@ BEGIN
 	END IF;
 
 	-- A random number for every row that is inserted, also by pg_restore, which does not restore the values
-	-- of generated columns: so a dump does not carry it. The declaration is not true. It makes PostgreSQL
-	-- take the function for a generated column, and the argument has it called for each row.
+	-- of generated columns: so a dump does not carry it. The upper half is the transaction's id, so that of
+	-- several rows the least is the first, wherever the table had room for it. The declaration is not true. It
+	-- makes PostgreSQL take the function for a generated column, and the argument has it called for each row.
 	CREATE OR REPLACE FUNCTION pgbarrier.seed(id uuid) RETURNS bigint
 	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-	AS $fn$ BEGIN RETURN ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint; END $fn$;
+	AS $fn$ BEGIN RETURN ((pg_current_xact_id()::text::bigint & 2147483647) << 32) | ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint; END $fn$;
 
 	-- What makes this database itself: one row, of which the first counts if something has added others.
 	IF to_regclass('pgbarrier.origin') IS NOT NULL AND NOT EXISTS (
@@ -185,9 +186,9 @@ BEGIN
 	-- The last directory of a table's path is its database's oid, found in half the time that asking
 	-- pg_database takes. A view, because it is parsed now, whatever a caller's search_path will be.
 	CREATE OR REPLACE VIEW pgbarrier.here AS
-		SELECT lpad(to_hex((o.base + o.seed + split_part(pg_relation_filepath(o.tableoid), '/', -2)::bigint * 715827883) & 4294967295), 8, '0') AS origin,
-			lpad(to_hex(o.seed), 8, '0') AS seed
-		FROM pgbarrier.origin o ORDER BY o.ctid LIMIT 1;
+		SELECT lpad(to_hex((o.base + (o.seed & 4294967295) + split_part(pg_relation_filepath(o.tableoid), '/', -2)::bigint * 715827883) & 4294967295), 8, '0') AS origin,
+			lpad(to_hex(o.seed & 4294967295), 8, '0') AS seed
+		FROM pgbarrier.origin o ORDER BY o.seed LIMIT 1;
 
 	-- How the triggers stand that notice lost rows: digits that change whenever one of them is changed, switched
 	-- off and on again included (its row is written by another transaction then), and nothing while one is not as
@@ -730,7 +731,7 @@ BEGIN
 				USING ERRCODE = 'invalid_parameter_value';
 		END IF;
 		-- Not an advisory lock, which anybody could hold for ever to keep us from purging.
-		PERFORM FROM pgbarrier.origin o WHERE o.id = (SELECT f.id FROM pgbarrier.origin f ORDER BY f.ctid LIMIT 1) FOR UPDATE SKIP LOCKED;
+		PERFORM FROM pgbarrier.origin o WHERE o.id = (SELECT f.id FROM pgbarrier.origin f ORDER BY f.seed LIMIT 1) FOR UPDATE SKIP LOCKED;
 		IF NOT FOUND THEN
 			RETURN;
 		END IF;
