@@ -23,14 +23,18 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '610e8a9cb8f5';
+	revision CONSTANT text := '92a86b2212a6';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	stranger   text;
 	installed  integer;
 	marked     boolean; -- the database has a mark of its own
+	older      boolean; -- version 1 is installed, or a part of it
+	had_barriers boolean;
+	had_horizon boolean;
 	legacy     bigint; -- the origin that version 1 computed
 	through    xid8;   -- of the first mark; null: as late as possible
+	part       text;
 	old_grants text;
 	state      text;
 
@@ -118,6 +122,18 @@ BEGIN
 		CREATE SCHEMA pgbarrier;
 	END IF;
 
+	-- Version 1 has tables that go. Who produces and purges is waited for first, under locks that let checks go on,
+	-- because an open transaction can last. Checks are waited for afterwards, in the order in which they and a
+	-- purge take the tables.
+	older := to_regclass('pgbarrier.identity') IS NOT NULL OR to_regprocedure('pgbarrier.truncated()') IS NOT NULL;
+	had_barriers := to_regclass('pgbarrier.barrier') IS NOT NULL;
+	had_horizon := EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('pgbarrier.horizon') AND relkind = 'r');
+	IF older AND had_barriers AND had_horizon THEN
+		LOCK TABLE pgbarrier.horizon IN EXCLUSIVE MODE;
+		LOCK TABLE pgbarrier.barrier IN SHARE ROW EXCLUSIVE MODE;
+		LOCK TABLE pgbarrier.horizon, pgbarrier.barrier IN ACCESS EXCLUSIVE MODE;
+	END IF;
+
 	-- One row per barrier, visible exactly when its transaction has committed. xid is the top-level
 	-- transaction's: the row's own xmin would be a subtransaction's under a savepoint. The few rows with an
 	-- id below every barrier's are marks, see mark().
@@ -144,13 +160,15 @@ BEGIN
 	END IF;
 
 	-- A random number for every row that is inserted, also by pg_restore, which does not restore the values
-	-- of generated columns: so a dump does not carry it. The declaration is not true. It makes PostgreSQL
-	-- take the function for a generated column, and the argument has it called for each row.
+	-- of generated columns: so a dump does not carry it. The upper half is the transaction's id, so that of
+	-- several rows the least is the first, wherever the table had room for it. The declaration is not true. It
+	-- makes PostgreSQL take the function for a generated column, and the argument has it called for each row.
 	CREATE OR REPLACE FUNCTION pgbarrier.seed(id uuid) RETURNS bigint
 	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 	AS $fn$
 	BEGIN
-		RETURN ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint; -- breakage: a seed for each restore
+		RETURN ((pg_current_xact_id()::text::bigint & 2147483647) << 32)
+			| ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint; -- breakage: a seed for each restore
 	END
 	$fn$;
 
@@ -168,11 +186,14 @@ BEGIN
 		);
 	END IF;
 
-	IF to_regclass('pgbarrier.identity') IS NOT NULL THEN
-		-- Of version 1, whose horizon is an id.
-		EXECUTE $sql$SELECT CASE WHEN bool_and(purged_through = '00000000-0000-0000-0000-000000000000') THEN '0'::xid8 END FROM pgbarrier.horizon$sql$ INTO through;
-		EXECUTE 'SELECT (''x'' || pgbarrier.origin())::bit(32)::bigint' INTO legacy;
+	IF had_horizon THEN -- version 1 has an id there
+		-- Nothing had been purged, and the table is still the same: then every row is there.
+		EXECUTE $sql$SELECT CASE WHEN $1 AND bool_and(purged_through = '00000000-0000-0000-0000-000000000000') THEN '0'::xid8 END FROM pgbarrier.horizon$sql$
+			INTO through USING had_barriers;
 		DROP TABLE pgbarrier.horizon;
+	END IF;
+	IF to_regclass('pgbarrier.identity') IS NOT NULL AND to_regprocedure('pgbarrier.origin()') IS NOT NULL THEN
+		EXECUTE 'SELECT (''x'' || pgbarrier.origin())::bit(32)::bigint' INTO legacy;
 	END IF;
 
 	-- Views, because they are parsed now, whatever a caller's search_path will be. One that exists is only
@@ -189,9 +210,9 @@ BEGIN
 			-- The last directory of a table's path is its database's oid, found in half the time that asking
 			-- pg_database takes.
 			('here', $view$
-				SELECT lpad(to_hex((o.base + o.seed + split_part(pg_relation_filepath(o.tableoid), '/', -2)::bigint * 715827883) & 4294967295), 8, '0') AS origin,
-					lpad(to_hex(o.seed), 8, '0') AS seed
-				FROM pgbarrier.origin o ORDER BY o.ctid LIMIT 1$view$),
+				SELECT lpad(to_hex((o.base + (o.seed & 4294967295) + split_part(pg_relation_filepath(o.tableoid), '/', -2)::bigint * 715827883) & 4294967295), 8, '0') AS origin,
+					lpad(to_hex(o.seed & 4294967295), 8, '0') AS seed
+				FROM pgbarrier.origin o ORDER BY o.seed LIMIT 1$view$),
 			-- How the triggers stand that notice lost rows: digits that change whenever one of them is changed,
 			-- switched off and on again included (its row is written by another transaction then), and nothing
 			-- while one is not as it should be. ENABLE TRIGGER ALL is not enough: it makes ordinary ones of those
@@ -208,7 +229,10 @@ BEGIN
 			-- that is called so now: another may have been put in its place, and this view goes with the one it
 			-- was made of.
 			('horizon', $view$
-				SELECT b.xid AS through FROM pgbarrier.here h CROSS JOIN pgbarrier.armed a JOIN pgbarrier.barrier b
+				SELECT b.xid AS through,
+					-- for a check of version 1 that waits for the migration
+					(CASE b.xid WHEN '0' THEN '00000000-0000-0000-0000-000000000000' ELSE 'ffffffff-ffff-ffff-ffff-ffffffffffff' END)::uuid AS purged_through
+				FROM pgbarrier.here h CROSS JOIN pgbarrier.armed a JOIN pgbarrier.barrier b
 					ON b.id >= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), a.digits, '00000000')::uuid
 					AND b.id <= concat('00000000', left(h.seed, 4), '0', right(h.seed, 4), a.digits, 'ffffffff')::uuid
 					AND right(b.id::text, 8) = lpad(to_hex(b.xmin::text::bigint), 8, '0') -- breakage: a mark's copy
@@ -751,7 +775,7 @@ BEGIN
 				USING ERRCODE = 'invalid_parameter_value';
 		END IF;
 		-- Not an advisory lock, which anybody could hold for ever to keep us from purging.
-		PERFORM FROM pgbarrier.origin o WHERE o.id = (SELECT f.id FROM pgbarrier.origin f ORDER BY f.ctid LIMIT 1) FOR UPDATE SKIP LOCKED;
+		PERFORM FROM pgbarrier.origin o WHERE o.id = (SELECT f.id FROM pgbarrier.origin f ORDER BY f.seed LIMIT 1) FOR UPDATE SKIP LOCKED;
 		IF NOT FOUND THEN
 			RETURN;
 		END IF;
@@ -794,14 +818,24 @@ BEGIN
 	$fn$;
 
 	-- Of version 1.
-	IF legacy IS NOT NULL THEN
-		DROP FUNCTION IF EXISTS pgbarrier.watch(text[], xid8[], integer, integer);
-		DROP TRIGGER IF EXISTS truncated ON pgbarrier.barrier;
-		DROP FUNCTION IF EXISTS pgbarrier.truncated();
-		DROP FUNCTION IF EXISTS pgbarrier.new_id();
-		DROP FUNCTION IF EXISTS pgbarrier.token(uuid, xid8);
-		DROP FUNCTION IF EXISTS pgbarrier.origin();
-		DROP TABLE IF EXISTS pgbarrier.identity;
+	IF older THEN
+		IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'pgbarrier.barrier'::regclass AND tgname = 'truncated') THEN
+			DROP TRIGGER truncated ON pgbarrier.barrier;
+		END IF;
+		FOR part IN SELECT p.oid::regprocedure FROM pg_proc p
+			WHERE p.oid IN (to_regprocedure('pgbarrier.truncated()'), to_regprocedure('pgbarrier.watch(text[], xid8[], integer, integer)')) LOOP
+			EXECUTE format('DROP FUNCTION %s', part);
+		END LOOP;
+		IF to_regclass('pgbarrier.identity') IS NOT NULL THEN
+			DROP TABLE pgbarrier.identity;
+		END IF;
+		-- A create() that waits for the migration goes on with these, and with new_id(). They go with the next version.
+		CREATE OR REPLACE FUNCTION pgbarrier.origin() RETURNS text
+		LANGUAGE plpgsql STABLE
+		AS $fn$ BEGIN RETURN (SELECT h.origin FROM pgbarrier.here h); END $fn$;
+		CREATE OR REPLACE FUNCTION pgbarrier.token(id uuid, xid xid8) RETURNS text
+		LANGUAGE sql STABLE
+		AS $fn$ SELECT 'pgb1.' || id || '.' || xid || '.' || pgbarrier.origin() $fn$;
 		-- Whoever may use what there was may use what takes its place.
 		FOR old_grants IN
 			SELECT format('GRANT EXECUTE ON FUNCTION pgbarrier.%s TO %s', new.name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
