@@ -164,3 +164,105 @@ func TestTheOriginOutlivesARenamedDatabase(t *testing.T) {
 	renamed.Close()
 	rename(name+"_renamed", name)
 }
+
+// A base backup that is started as a primary of its own, and any other copy of the files, has the same origin and the same
+// transaction ids: what each of them commits from then on, the other cannot tell from its own. It is given an origin of its
+// own by one statement.
+func TestAPhysicalCopyKeepsTheOriginUntilItIsGivenOneOfItsOwn(t *testing.T) {
+	t.Parallel()
+	r := replicated(t, nil)
+	good, bad, lost := committed(t, r.pool), aborted(t, r.pool), lostAtSavepoint(t, r.pool)
+	tx := begin(t, r.pool)
+	running := create(t, tx)
+	execute(t, tx, "INSERT INTO pgbarrier.barrier VALUES (gen_random_uuid(), '3')") // is written ahead
+	r.catchUp(t)
+	r.disconnect(t)
+	r.promote(t) // while the original goes on
+	copied := r.replica
+	if origin(t, copied) != origin(t, r.pool) {
+		t.Fatal("the copy has an origin of its own")
+	}
+	wantAsked(t, copied, nil, nil, good)
+	wantAsked(t, copied, nil, pgbarrier.ErrAborted, bad, lost, running) // what was open at the time of the copy is lost to it
+	wantExact(t, copied)
+	commit(t, tx)
+	wantAsked(t, r.pool, nil, nil, good, running)
+
+	l := run(t, copied, forgetful)
+	pendingHere := begin(t, copied)
+	sub := pending(t, l, create(t, pendingHere))
+	ours := committed(t, copied)
+	execute(t, copied, "DELETE FROM pgbarrier.origin")
+	commit(t, pendingHere)
+	wantEnd(t, sub, pgbarrier.ErrWrongDatabase)
+	if origin(t, copied) == origin(t, r.pool) {
+		t.Fatal("the origins are still the same")
+	}
+	later := committed(t, r.pool)
+	wantAsked(t, copied, l, pgbarrier.ErrWrongDatabase, good, bad, lost, running, ours, later)
+	wantExact(t, copied)
+	token := committed(t, copied)
+	wait(t, l, nil, token)
+	wantAsked(t, r.pool, nil, nil, good, running, later)
+	wantAsked(t, r.pool, nil, pgbarrier.ErrAborted, bad, lost)
+	wantAsked(t, r.pool, nil, pgbarrier.ErrWrongDatabase, token)
+	migrate(t, copied)
+	wantAsked(t, copied, l, nil, token)
+	purgeAll(t, copied)
+	wantExact(t, copied)
+	wantExact(t, r.pool)
+}
+
+// The statement needs no superuser, and does no harm at any time.
+func TestTheOwnerGivesADatabaseAnOriginOfItsOwn(t *testing.T) {
+	t.Parallel()
+	pool := emptyDatabase(t)
+	role := newRole(t, pool)
+	execute(t, pool, "GRANT CREATE ON DATABASE "+pool.Config().ConnConfig.Database+" TO "+role)
+	owner := as(t, pool, role)
+	migrate(t, owner)
+	seen := map[string]bool{}
+	for _, sql := range []string{
+		"DELETE FROM pgbarrier.origin", "BEGIN ISOLATION LEVEL REPEATABLE READ; DELETE FROM pgbarrier.origin; COMMIT",
+		"BEGIN ISOLATION LEVEL SERIALIZABLE; DELETE FROM pgbarrier.origin; COMMIT", "TRUNCATE pgbarrier.origin",
+		"BEGIN; SAVEPOINT s; DELETE FROM pgbarrier.origin; ROLLBACK TO s; DELETE FROM pgbarrier.origin; DELETE FROM pgbarrier.origin; COMMIT",
+		"BEGIN; DELETE FROM pgbarrier.origin; TRUNCATE pgbarrier.barrier; COMMIT", "BEGIN; DELETE FROM pgbarrier.origin; DELETE FROM pgbarrier.barrier; COMMIT",
+	} {
+		before := origin(t, owner)
+		seen[before] = true
+		tokens := []pgbarrier.Token{committed(t, owner), aborted(t, owner), lostAtSavepoint(t, owner)}
+		execute(t, owner, sql)
+		if now := origin(t, owner); seen[now] {
+			t.Errorf("after %s the origin is %s, which was there before", sql, now)
+		}
+		if n := query[int](t, owner, "SELECT count(*) FROM pgbarrier.origin"); n != 1 {
+			t.Errorf("after %s there are %d origins", sql, n)
+		}
+		wantAsked(t, owner, nil, pgbarrier.ErrWrongDatabase, tokens...)
+		wantExact(t, owner)
+		migrate(t, owner)
+		wantExact(t, owner)
+	}
+	// At once, and beside a producer: it has the origin of when it asked for its token.
+	tx := begin(t, owner)
+	token := create(t, tx)
+	done := make(chan error)
+	for range 4 {
+		conn := connect(t, owner)
+		go func() {
+			_, err := conn.Exec(t.Context(), "DELETE FROM pgbarrier.origin")
+			done <- err
+		}()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	commit(t, tx)
+	want(t, owner, pgbarrier.WrongDatabase, token)
+	if n := query[int](t, owner, "SELECT count(*) FROM pgbarrier.origin"); n != 1 {
+		t.Errorf("there are %d origins", n)
+	}
+	wantExact(t, owner)
+}

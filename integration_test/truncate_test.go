@@ -25,10 +25,6 @@ func TestATruncatedBarrierIsExpiredAndNeverAFalseAbort(t *testing.T) {
 		wantErr(t, "Poll", pgbarrier.Poll(t.Context(), pool, newer), pgbarrier.ErrExpired)
 		wait(t, l, pgbarrier.ErrExpired, lost)
 
-		// The horizon is up to two milliseconds ahead of the clock.
-		for range 3 {
-			nextMillisecond(t, pool)
-		}
 		tx := begin(t, pool)
 		running := create(t, tx)
 		sub := pending(t, l, running)
