@@ -85,7 +85,7 @@ func TestAQuestionWaitsForAnOutageToEndAndNotForItsContext(t *testing.T) {
 			t.Errorf("%v, %v", statuses, err)
 		}
 		m.setDown(errBroken)
-		time.AfterFunc(time.Hour, func() { l.waits.close(pgbarrier.ErrClosed) })
+		time.AfterFunc(time.Hour, func() { l.waits.close(pgbarrier.ErrClosed, nil) })
 		if _, err := l.Check(t.Context(), token(t, 7)); err != pgbarrier.ErrClosed {
 			t.Error(err)
 		}
@@ -138,7 +138,7 @@ func TestAFunctionIsCalledOnceWhenItsWaitHasEnded(t *testing.T) {
 	l.SubscribeFunc(f, a)
 	want("remembered", nil)
 	l.SubscribeFunc(f, b)
-	l.waits.close(pgbarrier.ErrClosed)
+	l.waits.close(pgbarrier.ErrClosed, nil)
 	want("Run has returned", pgbarrier.ErrClosed)
 	l.SubscribeFunc(f, b)
 	want("after that", pgbarrier.ErrClosed)
@@ -230,7 +230,7 @@ func TestAWaitTakesLessThan500Bytes(t *testing.T) {
 				t.Errorf("a wait takes %d bytes", each)
 			}
 			runtime.KeepAlive(subs)
-			l.waits.close(pgbarrier.ErrClosed)
+			l.waits.close(pgbarrier.ErrClosed, nil)
 		})
 	}
 }

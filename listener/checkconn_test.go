@@ -111,7 +111,7 @@ func TestASessionThatDidNotTellItsDefaultsIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := newCheckConn(dialer{config: config}, func() {})
+	q := newCheckConn(dialer{pool: config}, func() {})
 	defer q.close()
 	ping := func() error {
 		return q.do(t.Context(), func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) })

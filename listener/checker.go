@@ -40,6 +40,11 @@ type checker struct {
 	counted time.Time // when the sessions were
 }
 
+func newChecker(waits *waitSet, config Config, lock lock) *checker {
+	return &checker{waits: waits, makeRoom: func() {}, few: fewTokens, cut: tokensPerStatement, hold: hold{lock: lock},
+		pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady, log: config.Logger, trace: config.Trace.Checked}
+}
+
 // run checks whenever a check is due, until ctx ends.
 func (c *checker) run(ctx context.Context) {
 	c.past.ended = time.Now()

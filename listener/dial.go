@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,25 +24,20 @@ const (
 // A dialer opens connections the way a pool does, but outside of it: waits must not depend on a pool
 // whose connections may all be held by those who wait.
 type dialer struct {
-	config *pgxpool.Config
-	// direct replaces the pool's connection config, if not nil.
-	direct *pgx.ConnConfig
+	pool   *pgxpool.Config
+	direct *pgx.ConnConfig // instead of the pool's, if not nil
 }
 
 func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	config := d.direct
-	if config == nil {
-		config = d.config.ConnConfig
-	}
-	config = config.Copy()
+	config := cmp.Or(d.direct, d.pool.ConnConfig).Copy()
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pgbarrier"
 	}
 	// The pool's hooks may fetch a fresh password or set a role.
-	if d.config.BeforeConnect != nil {
-		if err := d.config.BeforeConnect(ctx, config); err != nil {
+	if d.pool.BeforeConnect != nil {
+		if err := d.pool.BeforeConnect(ctx, config); err != nil {
 			return nil, fmt.Errorf("%w: BeforeConnect: %w", errHook, err)
 		}
 	}
@@ -59,8 +55,8 @@ func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.config.AfterConnect != nil {
-		if err := d.config.AfterConnect(ctx, conn); err != nil {
+	if d.pool.AfterConnect != nil {
+		if err := d.pool.AfterConnect(ctx, conn); err != nil {
 			closeConn(conn)
 			return nil, fmt.Errorf("%w: AfterConnect: %w", errHook, err)
 		}

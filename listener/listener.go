@@ -45,17 +45,11 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial := dialer{config: pool.Config()}
-	waits := newWaitSet(config.Trace.Resolved)
-	return &Listener{
-		config: config,
-		pool:   pool,
-		dial:   dial,
-		direct: dialer{config: dial.config, direct: direct},
-		conn:   newCheckConn(dial, waits.recheck),
-		waits:  waits,
-		ready:  make(chan struct{}),
-	}, nil
+	l := &Listener{config: config, pool: pool, waits: newWaitSet(config.Trace.Resolved), ready: make(chan struct{})}
+	l.dial = dialer{pool: pool.Config()}
+	l.direct = dialer{pool: l.dial.pool, direct: direct}
+	l.conn = newCheckConn(l.dial, l.waits.recheck)
+	return l, nil
 }
 
 // Run does the listener's work until ctx ends, and returns ctx.Err(). It returns early if the server
@@ -70,13 +64,11 @@ func (l *Listener) Run(ctx context.Context) error {
 		return errors.New("pgbarrier: listener: Run was called before: a Listener runs once, make another")
 	}
 	err := l.run(ctx)
-	closed := pgbarrier.ErrClosed
-	if ctx.Err() == nil {
-		closed = fmt.Errorf("%w (%w)", pgbarrier.ErrClosed, err)
-		l.waits.note(func(s *stats) { s.runErr = err })
+	if ctx.Err() != nil {
+		l.waits.close(pgbarrier.ErrClosed, nil)
+	} else {
+		l.waits.close(fmt.Errorf("%w (%w)", pgbarrier.ErrClosed, err), err)
 	}
-	l.waits.note(func(s *stats) { s.Connected = false })
-	l.waits.close(closed)
 	return err
 }
 
@@ -86,19 +78,8 @@ func (l *Listener) run(ctx context.Context) error {
 		return err
 	}
 
-	checker := &checker{
-		waits:    l.waits,
-		ask:      l.conn.check,
-		count:    l.conn.countSessions,
-		makeRoom: func() {},
-		few:      fewTokens,
-		cut:      tokensPerStatement,
-		hold:     hold{lock: l.conn},
-		pace:     pace{l.config.MinDelay, l.config.MaxDelay},
-		pause:    untilReady,
-		log:      l.config.Logger,
-		trace:    l.config.Trace.Checked,
-	}
+	c := newChecker(l.waits, l.config, l.conn)
+	c.ask, c.count = l.conn.check, l.conn.countSessions
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	if l.config.PollOnly {
@@ -106,18 +87,14 @@ func (l *Listener) run(ctx context.Context) error {
 	} else {
 		r := newReceiver(l.waits, l.config)
 		r.dial, r.probe, r.holder, r.ready = l.direct.dial, l.dial.sendProbe, l.conn.notifyHolder, func() { close(l.ready) }
-		checker.makeRoom = r.giveBack
+		c.makeRoom = r.giveBack
 		tasks.Go(func() { r.watch(ctx) })
 		tasks.Go(func() { r.listen(ctx) })
 	}
-	tasks.Go(func() { checker.run(ctx) })
+	tasks.Go(func() { c.run(ctx) })
 	if l.config.Retention > 0 {
-		purger := &purger{
-			purge:     func(ctx context.Context) (int64, error) { return pgbarrier.Purge(ctx, l.pool, l.config.Retention) },
-			retention: l.config.Retention,
-			log:       l.config.Logger,
-		}
-		tasks.Go(func() { purger.run(ctx) })
+		purge := func(ctx context.Context) (int64, error) { return pgbarrier.Purge(ctx, l.pool, l.config.Retention) }
+		tasks.Go(func() { keepPurging(ctx, l.config.Retention, l.config.Logger, purge) })
 	}
 	<-ctx.Done()
 	return ctx.Err()
@@ -133,6 +110,7 @@ func (l *Listener) awaitServer(ctx context.Context) error {
 		if err == nil {
 			answer, err = l.conn.check(ctx, nil) // the grant, and that it is the primary
 		}
+		l.waits.note(func(s *stats) { s.listenErr = err })
 		switch {
 		case err == nil:
 			l.waits.apply(nil, answer)
@@ -142,7 +120,6 @@ func (l *Listener) awaitServer(ctx context.Context) error {
 		case !wire.IsOutage(err) && !errors.Is(err, errHook): // breakage: hook failure does not end Run
 			return err
 		}
-		l.waits.note(func(s *stats) { s.listenErr = err })
 		l.config.Logger.Warn("pgbarrier: cannot reach the server, waits go on until it is there", "error", err, "retry_in", delay)
 		sleep(ctx, delay/2+rand.N(delay))
 		delay = min(2*delay, maxReconnect)

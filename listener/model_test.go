@@ -218,7 +218,7 @@ var discard = slog.New(slog.DiscardHandler)
 // bubble that also proves that both return and leave no goroutine.
 func start(t *testing.T, m *model, config Config) *waitSet {
 	t.Helper()
-	config, _, err := config.complete()
+	config, _, err := config.complete() // its Logger is silent
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,10 +228,10 @@ func start(t *testing.T, m *model, config Config) *waitSet {
 	t.Cleanup(func() {
 		cancel()
 		tasks.Wait()
-		waits.close(pgbarrier.ErrClosed)
+		waits.close(pgbarrier.ErrClosed, nil)
 	})
-	c := &checker{waits: waits, ask: m.ask, count: m.count, makeRoom: func() {}, few: 64, cut: 50, hold: hold{lock: m}, pace: pace{config.MinDelay, config.MaxDelay}, pause: untilReady,
-		log: discard, trace: config.Trace.Checked}
+	c := newChecker(waits, config, m)
+	c.ask, c.count, c.few, c.cut = m.ask, m.count, 64, 50
 	if !config.PollOnly {
 		r := newReceiver(waits, config)
 		r.probe, r.holder, r.ready = m.probe, m.notifyHolder, func() {}

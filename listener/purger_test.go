@@ -13,14 +13,14 @@ func TestOldBarriersArePurgedAFewTimesPerRetention(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			purges := 0
-			p := &purger{retention: retention, log: discard, purge: func(context.Context) (int64, error) {
+			purge := func(context.Context) (int64, error) {
 				if purges++; purges%2 == 0 {
 					return 0, errBroken // and goes on
 				}
 				return 1, nil
-			}}
+			}
 			var task sync.WaitGroup
-			task.Go(func() { p.run(ctx) })
+			task.Go(func() { keepPurging(ctx, retention, discard, purge) })
 			time.Sleep(24 * time.Hour)
 			cancel()
 			task.Wait()

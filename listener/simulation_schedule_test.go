@@ -67,7 +67,7 @@ func (s *simulation) run() {
 	}
 	cancel()
 	s.deciding = true
-	s.waits.close(pgbarrier.ErrClosed)
+	s.waits.close(pgbarrier.ErrClosed, nil)
 	s.deciding = false
 	s.join()
 	if s.failure == "" {

@@ -145,21 +145,12 @@ func newSimulation(seed uint64) *simulation {
 	})
 	s.listener = &Listener{waits: s.waits}
 	s.listener.begun.Store(true)
-	s.checker = &checker{
-		waits:    s.waits,
-		ask:      s.server.check,
-		count:    s.server.countSessions,
-		makeRoom: func() {},
-		few:      simFew,
-		cut:      50,
-		hold:     hold{lock: s.server},
-		pace:     pace{s.config.MinDelay, s.config.MaxDelay},
-		pause:    s.turns.pause,
-		log:      discard,
-		trace: func(report Checked) {
-			s.checked(report)
-			s.turns.yield()
-		},
+	s.checker = newChecker(s.waits, s.config, s.server)
+	s.checker.ask, s.checker.count, s.checker.pause = s.server.check, s.server.countSessions, s.turns.pause
+	s.checker.few, s.checker.cut = simFew, 50
+	s.checker.trace = func(report Checked) {
+		s.checked(report)
+		s.turns.yield()
 	}
 	if s.chance(0.2) {
 		s.crowd()

@@ -138,11 +138,11 @@ func (s *waitSet) remove(b *barrier) {
 	}
 }
 
-// close ends every wait and every question, and all that are to come, with err.
-func (s *waitSet) close(err error) {
+// close ends every wait and every question, and all that are to come, with err. runErr is why Run has failed.
+func (s *waitSet) close(err, runErr error) {
 	var n news
 	s.mu.Lock()
-	s.closed = err
+	s.closed, s.stats.Connected, s.stats.runErr = err, false, runErr
 	for s.fresh.first != nil {
 		s.end(s.fresh.first.element.waits.first.element, err, &n)
 	}

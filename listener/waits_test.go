@@ -242,7 +242,7 @@ func TestClosingEndsEveryWaitAndEveryWaitToCome(t *testing.T) {
 	s := newWaitSet(nil)
 	a, b := token(t, 1), token(t, 2)
 	subs := []*Subscription{subscribe(s, []pgbarrier.Token{a}), subscribe(s, []pgbarrier.Token{a, b}), subscribe(s, []pgbarrier.Token{b, b})}
-	s.close(pgbarrier.ErrClosed)
+	s.close(pgbarrier.ErrClosed, nil)
 	for _, sub := range append(subs, subscribe(s, []pgbarrier.Token{a})) {
 		if !ended(sub) || sub.Err() != pgbarrier.ErrClosed {
 			t.Errorf("ended %v, %v", ended(sub), sub.Err())
