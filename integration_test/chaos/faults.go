@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 )
@@ -51,12 +52,15 @@ var faults = [...]faultKind{
 	{"schema migrated again", 2, false, migrateAgain},
 }
 
-// deck returns the kinds in a random order, each as often as its weight says; the first deck has each
-// once, so that a short run sees all.
-func deck(r *rand.Rand, first bool) []int {
+// deck returns the kinds with only in their names in a random order, each as often as its weight says; the
+// first deck has each once, so that a short run sees all.
+func deck(r *rand.Rand, only string, first bool) []int {
 	var cards []int
 	for i := range faults {
 		n := faults[i].weight
+		if !strings.Contains(faults[i].name, only) {
+			continue
+		}
 		if first {
 			n = 1
 		}
@@ -73,10 +77,10 @@ func (c *chaos) injectFaults(ctx context.Context) error {
 	r := random(c.opts.seed, 1000, 0)
 	var lasting sync.WaitGroup
 	defer lasting.Wait()
-	cards := deck(r, true)
+	cards := deck(r, c.opts.only, true)
 	for n := 0; sleep(ctx, c.opts.pause/2+upTo(r, c.opts.pause)); n++ {
 		if len(cards) == 0 {
-			cards = deck(r, false)
+			cards = deck(r, c.opts.only, false)
 		}
 		kind := cards[0]
 		cards = cards[1:]

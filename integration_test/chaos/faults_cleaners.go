@@ -66,15 +66,18 @@ func (k cleaner) clean(c *chaos, ctx context.Context, r *rand.Rand) bool {
 		_, _ = pgbarrier.Purge(ctx, c.admin, c.opts.retention) // makes a mark
 		markless = 20 * time.Millisecond
 	}
-	over(c.now())
-	// ENABLE TRIGGER ALL also leaves what was for replicas only, or for all, an ordinary trigger.
-	for k.unseen {
-		err := pgbarrier.Migrate(ctx, c.admin)
-		if err != nil && ctx.Err() == nil && !wire.IsOutage(err) {
-			c.fail(wrong, nil, "migrating failed: "+err.Error())
-		}
-		if err == nil || !sleep(ctx, 20*time.Millisecond) {
-			break
+	if !k.unseen || c.repair(ctx) {
+		over(c.now())
+	}
+	return true
+}
+
+// repair migrates: ENABLE TRIGGER ALL makes an ordinary trigger also of what was for replicas only, or for all.
+// Until then a purge of one row is one of all.
+func (c *chaos) repair(ctx context.Context) bool {
+	for !migrateAgain(c, ctx, nil) {
+		if !sleep(ctx, 20*time.Millisecond) {
+			return false
 		}
 	}
 	return true

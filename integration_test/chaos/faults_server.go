@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // restartTimeout bounds recovery; the run is given up when it takes longer.
@@ -136,6 +137,12 @@ func statement(sql string) func(*chaos, context.Context, *rand.Rand) bool {
 	}
 }
 
+const deadlockDetected = "40P01" // SQLSTATE; the next time it could be a producer that is chosen to fail
+
 func migrateAgain(c *chaos, ctx context.Context, _ *rand.Rand) bool {
-	return pgbarrier.Migrate(ctx, c.admin) == nil
+	err := pgbarrier.Migrate(ctx, c.admin)
+	if err != nil && ctx.Err() == nil && (!wire.IsOutage(err) || wire.SQLState(err) == deadlockDetected) {
+		c.fail(wrong, nil, "migrating failed: "+err.Error())
+	}
+	return err == nil
 }

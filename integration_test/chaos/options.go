@@ -11,6 +11,7 @@ import (
 // options are what a run is asked for.
 type options struct {
 	duration  time.Duration
+	only      string
 	barriers  int64
 	faults    int64
 	seed      uint64
@@ -48,6 +49,7 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.DurationVar(&o.duration, "duration", o.duration, "how long producers produce and faults happen")
+	flags.StringVar(&o.only, "only", o.only, "only faults with this in their `name`")
 	flags.Int64Var(&o.barriers, "barriers", o.barriers, "it goes on until so many are made")
 	flags.Int64Var(&o.faults, "faults", o.faults, "it goes on until so many are over")
 	flags.Uint64Var(&o.seed, "seed", o.seed, "decides what is done and what goes wrong, not how it is scheduled")
@@ -82,6 +84,8 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 		return o, fmt.Errorf("%q is not understood: there are only flags, see -help", flags.Arg(0))
 	case o.duration <= 0, o.producers < 1, o.workers < 1, o.listeners < 1, o.retention <= 0, o.bound <= 0, o.pause <= 0:
 		return o, errors.New("durations and numbers must be greater than zero")
+	case len(deck(random(o.seed, 1000, 0), o.only, true)) == 0:
+		return o, fmt.Errorf("no fault has %q in its name, see -help", o.only)
 	case o.async < 0 || o.async > 1:
 		return o, errors.New("-async must be between 0 and 1")
 	}
