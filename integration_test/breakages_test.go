@@ -97,7 +97,7 @@ var (
 	raiseErrors = breakage{"an error of announcing is one of the COMMIT", schema, "an error of announcing",
 		"RETURN NULL", "RAISE", "TestNoFunctionThatTheOwnerLacksFailsACommit"}
 	oneSeed = breakage{"a dump carries the seed", schema, "a seed for each restore",
-		"('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint", "17", "TestTokensAreForeignInARestoredDump"}
+		"('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint", "17", "TestOneDumpRestoredIntoTwoFreshClustersHasTwoOrigins"}
 	checkSerializable = breakage{"a check is SERIALIZABLE if that is the default", schema, "SERIALIZABLE by default",
 		"ELSIF current_setting", "ELSIF false AND current_setting", "TestAPollWithSerializableAsDefaultFailsNoProducer"}
 	oneQuestion = breakage{"a replica wait is over for a default of REPEATABLE READ", "replica.go", "one snapshot",

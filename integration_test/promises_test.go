@@ -161,7 +161,9 @@ var promises = []promise{
 		happens: "token of another database, of a clone's or a dump's original, of another restore of that dump",
 		gets:    "`ErrWrongDatabase`",
 		tests: []string{"TestTokensAreForeignInADatabaseCopiedByTemplate", "TestTokensAreForeignInADatabaseWithCopiedRows",
-			"TestTokensAreForeignInARestoredDump", "TestTokensThatHaveNoOutcomeHereSayWhy", "TestTheOriginOutlivesMaintenance"},
+			"TestTokensAreForeignInARestoredDump", "TestOneDumpRestoredIntoTwoFreshClustersHasTwoOrigins",
+			"TestTheSameRowsCopiedIntoTwoFreshClustersHaveTwoOrigins", "TestRowsRestoredIntoAMigratedDatabaseChangeNothingOfItsOwn",
+			"TestARenewedOriginMakesEarlierTokensForeign", "TestTokensThatHaveNoOutcomeHereSayWhy", "TestTheOriginOutlivesMaintenance"},
 		breaks: []breakage{ignoreOrigin, oneSeed},
 	}, {
 		happens: "malformed token",
