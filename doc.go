@@ -15,8 +15,8 @@
 //     two: a barrier that has been purged is [ErrExpired], a token of another database
 //     [ErrWrongDatabase].
 //   - An outcome never changes, however often and by whomever the token is waited on.
-//   - Of any number of transactions with barriers none waits for another's announcement, and a listener's
-//     waits neither delay nor fail a COMMIT.
+//   - Of any number of transactions with barriers none waits for another's announcement, and neither
+//     announcing nor a wait fails a COMMIT.
 //
 // # What is not
 //
@@ -24,13 +24,12 @@
 //     there calls [AwaitReplica] as well.
 //   - A message that was never sent is not recovered: send it before COMMIT.
 //   - A prepared transaction stays pending until somebody ends it.
-//   - Where something else on the server uses NOTIFY, in any database, an announcing COMMIT takes its turn
-//     with that, as every NOTIFY does: see package notify.
+//   - Not every commit is announced: see package notify. What is not is found by checks.
 //
 // # Who does what
 //
 // This package holds the vocabulary (Token, [Status], the errors), the schema ([Migrate],
-// [CheckSchema], [Purge]) and the status check that decides every wait ([Check], [Poll],
+// [CheckSchema], [Purge], [RenewOrigin]) and the status check that decides every wait ([Check], [Poll],
 // [AwaitReplica]). It starts no goroutine. The schema itself is sql/triggers.sql; any language produces
 // with SELECT pgbarrier.create().
 package pgbarrier

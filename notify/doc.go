@@ -42,11 +42,13 @@
 // listeners' check.
 //
 // PostgreSQL lets one transaction at a time commit with a NOTIFY, in all databases of the server together
-// (PreCommit_Notify, commands/async.c). Where something else notifies all the time, or waits for a
-// synchronous standby while it does, the commits that announce wait for that as well: switch announcing off
-// by [WithoutAnnouncement], or for all of a role by ALTER ROLE … SET pgbarrier.announce = 'off'. A full
-// notification queue makes every NOTIFY's COMMIT fail; announcing leaves a queue alone that is half full
-// when the trigger fires, which is at COMMIT unless SET CONSTRAINTS ALL IMMEDIATE made it fire earlier.
+// (PreCommit_Notify, commands/async.c), and a NOTIFY can fail in the COMMIT. So the trigger announces only in a
+// COMMIT or END that the client sent as a statement of its own, while nobody else's NOTIFY is held up in its
+// COMMIT, with time left of every timeout, and if the queue and the table of locks have room. Otherwise, and
+// after any error, the transaction commits unannounced. To spare a role the look at all that, ALTER ROLE … SET
+// pgbarrier.announce = 'off', or [WithoutAnnouncement].
+//
+// A barrier that is made in autocommit commits by itself; the server warns of it.
 //
 // PREPARE TRANSACTION needs WithoutAnnouncement with schema version 1 only.
 //
