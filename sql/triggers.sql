@@ -333,13 +333,14 @@ BEGIN
 				set_config('lock_timeout', '0', true)
 			FROM pgbarrier.here h
 			WHERE NEW.xid <> '0' AND pg_notification_queue_usage() < 0.5
-				-- The lock of NOTIFY, of no database. Not FROM the function, which would store all the rows.
-				AND NOT EXISTS (SELECT FROM (SELECT pg_lock_status() AS l) AS locks
-					WHERE (l).objid = 0 AND (l).database = 0 AND (l).classid = 'pg_database'::regclass AND (l).locktype = 'object')
 				AND (current_setting('statement_timeout') = '0'
-					OR statement_timestamp() + current_setting('statement_timeout')::interval > clock_timestamp() + '3 s')
+					OR statement_timestamp() + current_setting('statement_timeout')::interval > clock_timestamp() + '10 s')
 				AND (coalesce(current_setting('transaction_timeout', true), '0') = '0' -- PostgreSQL 17
-					OR transaction_timestamp() + current_setting('transaction_timeout')::interval > clock_timestamp() + '3 s')
+					OR transaction_timestamp() + current_setting('transaction_timeout')::interval > clock_timestamp() + '10 s')
+				-- Nobody has the lock of NOTIFY, which is of no database. Of very many locks, what was seen of the
+				-- first is of too long ago. Not FROM the function, which would store all the rows.
+				AND (SELECT count(*) < 2000 AND NOT bool_or((l).objid = 0 AND (l).database = 0 AND (l).classid = 'pg_database'::regclass AND (l).locktype = 'object')
+					FROM (SELECT pg_lock_status() AS l) AS locks)
 				-- There is still a place in the table of locks for NOTIFY's.
 				AND CASE WHEN pg_try_advisory_lock(7018962344107663492) THEN pg_advisory_unlock(7018962344107663492) END;
 		ELSIF TG_TABLE_SCHEMA <> 'pgbarrier' OR current_query() IS NULL OR statement_timestamp() = transaction_timestamp() THEN
