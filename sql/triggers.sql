@@ -313,6 +313,8 @@ BEGIN
 	--   PREPARE TRANSACTION refuses what has notified;
 	--   while another NOTIFY is held up in its COMMIT, or this one may be out of time before its own;
 	--   if the notification queue fills, or the table of locks is full.
+	-- A NOTIFY that comes between this look and our own has to be waited for. lock_timeout is switched off
+	-- for that, until the transaction ends, so for deferred constraints that are checked after this as well.
 	-- One transaction could fill a small queue by itself, so only its first 100 barriers are announced; the
 	-- others ride along as well. The setting counts them, one character each.
 	CREATE OR REPLACE FUNCTION pgbarrier.announce() RETURNS trigger
