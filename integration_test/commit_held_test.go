@@ -63,7 +63,7 @@ func impatience() []string {
 	settings := []string{"lock_timeout = '500ms'", "lock_timeout = 1", "statement_timeout = '100ms'", "statement_timeout = '5s'",
 		"deadlock_timeout = 1", "lock_timeout = 1; SET LOCAL deadlock_timeout = 1", "statement_timeout = '2147483647ms'", "lock_timeout = '24d'"}
 	if server.Major() >= 17 {
-		settings = append(settings, "transaction_timeout = '20s'", "transaction_timeout = '24d'", "transaction_timeout = '2147483647ms'")
+		settings = append(settings, "transaction_timeout = '9900ms'", "transaction_timeout = '24d'", "transaction_timeout = '2147483647ms'")
 	}
 	return settings
 }
