@@ -149,11 +149,9 @@ func (s *waitSet) close(err, runErr error) {
 	for s.ordered.first != nil {
 		s.end(s.ordered.first.element.barriers.first.element.waits.first.element, err, &n)
 	}
-	for q := range s.questions.all {
-		q.answer(nil, err)
-	}
 	s.mu.Unlock()
 
+	s.answer(nil, nil, err)
 	s.tell(n)
 }
 
