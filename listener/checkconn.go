@@ -197,9 +197,3 @@ func (c *checkConn) drop() {
 		c.lost()
 	}
 }
-
-func (c *checkConn) close() {
-	c.turn <- struct{}{}
-	defer func() { <-c.turn }()
-	c.drop()
-}
