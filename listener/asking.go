@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -47,9 +48,7 @@ func (s *waitSet) toCheck(n uint64, few int) request {
 			r.together++
 		}
 	}
-	for q := range s.questions.all {
-		r.questions = append(r.questions, q)
-	}
+	r.questions = slices.Collect(s.questions.all)
 	return r
 }
 

@@ -23,12 +23,12 @@ const (
 type checkConn struct {
 	dialer dialer
 	// lost is called whenever the connection is gone, before anything is asked on the next: the server
-	// may have crashed, see waitSet.recheck.
+	// may have crashed.
 	lost func()
 
 	turn    chan struct{} // capacity 1; whoever has put something in may use the rest
 	conn    *pgx.Conn
-	wrapped bool // checks need a transaction of their own, see harmful
+	wrapped bool // checks need a transaction of their own, see open
 	holding bool // a transaction is open, see hold
 	timeout time.Duration
 }
@@ -65,22 +65,20 @@ func (c *checkConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 		cancel()
 		c.timeout = nextTimeout(c.timeout, time.Since(begun))
 
-		if errors.Is(err, pgbarrier.ErrStandby) {
-			// Another connection may find the primary.
-			c.drop()
-			return err
-		}
-		if !c.conn.IsClosed() {
+		standby := errors.Is(err, pgbarrier.ErrStandby) // another connection may find the primary
+		if !standby && !c.conn.IsClosed() {
 			return err
 		}
 		c.drop()
-		if !reused || timedOut {
+		if standby || timedOut || !reused {
 			return err
 		}
 	}
 }
 
-// open connects, and learns what checks need on this connection.
+// open connects, and sees whether the session's defaults would harm checks: a check in SERIALIZABLE can make a
+// producer's COMMIT fail, and a statement_timeout shorter than ours can keep a check of many tokens from ever
+// ending. They are not SET for the session: behind a pooler in transaction mode it is somebody else's next.
 func (c *checkConn) open(ctx context.Context) error {
 	conn, err := c.dialer.dial(ctx)
 	if err != nil {
@@ -88,27 +86,20 @@ func (c *checkConn) open(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if c.wrapped, err = harmful(limited, conn); err != nil {
+	settings, err := conn.PgConn().Exec(limited, "SHOW default_transaction_isolation; SHOW statement_timeout").ReadAll()
+	if err != nil {
 		closeConn(conn)
 		return err
 	}
+	c.wrapped = false
+	if len(settings) == 2 {
+		// In the largest unit that divides it. Minutes, hours and days, of which ParseDuration knows only one, are long enough.
+		timeout, err := time.ParseDuration(string(settings[1].Rows[0][0]))
+		short := err == nil && 0 < timeout && timeout < queryTimeout
+		c.wrapped = short || string(settings[0].Rows[0][0]) != "read committed" // breakage: READ COMMITTED where it is not the default
+	}
 	c.conn = conn
 	return nil
-}
-
-// harmful reports whether the session's defaults would harm checks. A check in SERIALIZABLE can make a
-// producer's COMMIT fail, one in REPEATABLE READ costs a snapshot held, and a statement_timeout shorter
-// than ours can keep a check of many tokens from ever ending. They are not SET for the session: behind a
-// pooler in transaction mode it is somebody else's next.
-func harmful(ctx context.Context, conn *pgx.Conn) (bool, error) {
-	settings, err := conn.PgConn().Exec(ctx, "SHOW default_transaction_isolation; SHOW statement_timeout").ReadAll()
-	if err != nil || len(settings) != 2 {
-		return false, err
-	}
-	// In the largest unit that divides it. Minutes, hours and days, of which ParseDuration knows only one, are long enough.
-	timeout, err := time.ParseDuration(string(settings[1].Rows[0][0]))
-	short := err == nil && 0 < timeout && timeout < queryTimeout
-	return short || string(settings[0].Rows[0][0]) != "read committed", nil // breakage: READ COMMITTED where it is not the default
 }
 
 const begin = "BEGIN ISOLATION LEVEL READ COMMITTED;" + // breakage: READ COMMITTED wrapping
@@ -123,13 +114,10 @@ func (c *checkConn) check(ctx context.Context, tokens []pgbarrier.Token) (answer
 				return err
 			}
 		}
-		if answer, err = wire.Check(ctx, conn, tokens); err != nil {
-			return err
-		}
-		if alone {
+		if answer, err = wire.Check(ctx, conn, tokens); err == nil && alone {
 			c.end(ctx, "COMMIT")
 		}
-		return nil
+		return err
 	})
 	return answer, err
 }
@@ -172,20 +160,20 @@ func (c *checkConn) end(ctx context.Context, statement string) {
 
 // countSessions returns how many there are on the server.
 func (c *checkConn) countSessions(ctx context.Context) (n int, err error) {
-	err = c.query(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_get_backend_idset()", &n)
+	err = c.query(ctx, &n, "SELECT count(*) FROM pg_catalog.pg_stat_get_backend_idset()")
 	return n, err
 }
 
 // notifyHolder returns who holds the lock that NOTIFY takes for its COMMIT, one for the whole server, or
 // "" (PreCommit_Notify, commands/async.c).
 func (c *checkConn) notifyHolder(ctx context.Context) (holder string, err error) {
-	err = c.query(ctx, `SELECT coalesce(max(format('pid %s, database %s, application %s', l.pid, a.datname, a.application_name)), '')
+	err = c.query(ctx, &holder, `SELECT coalesce(max(format('pid %s, database %s, application %s', l.pid, a.datname, a.application_name)), '')
 		FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-		WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.objid = 0 AND l.database = 0 AND l.granted`, &holder)
+		WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.objid = 0 AND l.database = 0 AND l.granted`)
 	return holder, err
 }
 
-func (c *checkConn) query(ctx context.Context, sql string, answer any) error {
+func (c *checkConn) query(ctx context.Context, answer any, sql string) error {
 	return c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, sql).Scan(answer) })
 }
 
@@ -208,10 +196,4 @@ func (c *checkConn) drop() {
 		c.conn, c.holding = nil, false
 		c.lost()
 	}
-}
-
-func (c *checkConn) close() {
-	c.turn <- struct{}{}
-	defer func() { <-c.turn }()
-	c.drop()
 }

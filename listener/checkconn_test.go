@@ -39,7 +39,7 @@ func TestACheckConnectionThatWasLostMakesTheListenerForgetWhatItHeard(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.conn.close()
+	defer l.conn.drop()
 	ping := func() {
 		t.Helper()
 		err := l.conn.do(t.Context(), func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) })
@@ -112,7 +112,7 @@ func TestASessionThatDidNotTellItsDefaultsIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := newCheckConn(dialer{pool: config}, func() {})
-	defer q.close()
+	defer q.drop()
 	ping := func() error {
 		return q.do(t.Context(), func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) })
 	}

@@ -119,7 +119,7 @@ func (c *checker) answer(ctx context.Context, r request) (report Checked, err er
 	if err != nil {
 		return report, err
 	}
-	c.waits.answer(r.questions, outcomes[len(r.tokens):])
+	c.waits.answer(r.questions, outcomes[len(r.tokens):], nil)
 	if r.all {
 		return report, nil
 	}

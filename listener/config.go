@@ -8,17 +8,17 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgbarrier/pgbarrier"
 )
 
 // Config changes how a [Listener] works. The zero Config is fine.
 type Config struct {
-	// ListenConnString is the connection string (URL or key=value) of the LISTEN connection, for when
-	// the pool goes through a pooler in transaction mode, which does not deliver notifications. By
-	// default the pool's own.
+	// ListenConnString is the connection string (URL or key=value) of the LISTEN connection, for when the pool
+	// goes through a pooler in transaction mode, which does not deliver notifications. The pool's by default.
 	ListenConnString string
 
-	// PollOnly opens no LISTEN connection: waits end by checks, and by what [Listener.HandleNotification]
-	// is fed.
+	// PollOnly opens no LISTEN connection: waits end by checks, and by what HandleNotification is fed.
 	PollOnly bool
 
 	// MinDelay is the least pause between two checks while something is pending, and MaxDelay the longest.
@@ -31,16 +31,15 @@ type Config struct {
 	// has to hear within half of that. 10 s by default: a dead connection is replaced after 15 s.
 	Heartbeat time.Duration
 
-	// Retention, if not zero, purges barriers that are older, in the background. Any number of
-	// processes may do so; one does it at a time. It must outlast the slowest redelivery of a message
-	// and the longest transaction: a later wait ends with pgbarrier.ErrExpired. At least a minute.
+	// Retention, if not zero, purges barriers that are older, in the background, in one process at a time. It
+	// must outlast the slowest redelivery of a message and the longest transaction: a later wait ends with
+	// pgbarrier.ErrExpired. At least a minute.
 	Retention time.Duration
 
 	// Logger hears of lost and found connections and of failing checks. Nil is silent.
 	Logger *slog.Logger
 
-	// Trace is told what happens. Its functions are called by the listener's goroutines and by those
-	// that wait, also at the same time, and should return soon.
+	// Trace is told what happens.
 	Trace Trace
 }
 
@@ -60,15 +59,57 @@ func (c Config) complete() (Config, *pgx.ConnConfig, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.ListenConnString == "" {
+	switch direct, err := pgx.ParseConfig(c.ListenConnString); {
+	case c.ListenConnString == "":
 		return c, nil, nil
-	}
-	if c.PollOnly {
+	case c.PollOnly:
 		return c, nil, errors.New("pgbarrier: listener: ListenConnString is set and so is PollOnly, which opens no LISTEN connection: choose one")
-	}
-	direct, err := pgx.ParseConfig(c.ListenConnString)
-	if err != nil {
+	case err != nil:
 		return c, nil, fmt.Errorf("pgbarrier: listener: ListenConnString: %w", err)
+	default:
+		return c, direct, nil
 	}
-	return c, direct, nil
+}
+
+// Trace holds functions that are called when something happens, by the listener's goroutines and by those
+// that wait, also at the same time. They should return soon. Each may be nil.
+type Trace struct {
+	Connected    func()          // the LISTEN connection is up and hears
+	Disconnected func(err error) // it was lost, because of err
+	Checked      func(Checked)   // a check has asked the database
+	Resolved     func(Resolved)  // a token that was waited for has got its outcome
+}
+
+// Checked tells of one check.
+type Checked struct {
+	Tokens     int // asked for
+	Resolved   int // of them with an outcome
+	Statements int
+	Took       time.Duration
+	Err        error // what it failed with
+}
+
+// Resolved tells of one token's outcome.
+type Resolved struct {
+	Token  pgbarrier.Token
+	Err    error // nil if committed, otherwise a *pgbarrier.TokenError
+	By     How
+	Waited time.Duration // since the first wait for the token began
+}
+
+// How is what ended a wait.
+type How uint8
+
+const (
+	ByAnnouncement How = iota // its commit was announced
+	ByCheck                   // a check found the outcome
+	ByMemory                  // it had been announced when the wait began
+)
+
+// String returns announcement, check or memory.
+func (h How) String() string {
+	if names := [...]string{"announcement", "check", "memory"}; int(h) < len(names) {
+		return names[h]
+	}
+	return fmt.Sprintf("How(%d)", uint8(h))
 }

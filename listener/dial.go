@@ -16,10 +16,7 @@ import (
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
-const (
-	connectTimeout = 10 * time.Second
-	closeTimeout   = time.Second
-)
+const connectTimeout, closeTimeout = 10 * time.Second, time.Second
 
 // A dialer opens connections the way a pool does, but outside of it: waits must not depend on a pool
 // whose connections may all be held by those who wait.
@@ -75,9 +72,8 @@ var (
 func closeConn(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_ = conn.Close(ctx) // nothing to be done about it, the socket is closed in any case
-	// If a context ended during a statement, pgx has begun to close by itself, in a goroutine that
-	// cancels the statement.
+	_ = conn.Close(ctx) // the socket is closed in any case
+	// If a context ended during a statement, pgx closes by itself, in a goroutine that cancels the statement.
 	select {
 	case <-conn.PgConn().CleanupDone():
 	case <-ctx.Done():

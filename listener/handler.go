@@ -7,9 +7,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// HandleNotification takes a notification on [Channel] from a receive loop of the application's own.
-// With HandleBacklog it makes the Listener a Handler and a BacklogHandler of
-// github.com/jackc/pgxlisten, so that an application that runs one needs no second LISTEN connection:
+// HandleNotification takes a notification on [Channel] from a receive loop of the application's own. With
+// HandleBacklog it makes the Listener a handler of github.com/jackc/pgxlisten, so that an application that runs
+// one needs no second LISTEN connection:
 //
 //	l, err := listener.New(pool, listener.Config{PollOnly: true})
 //	pgxListener.Handle(listener.Channel, l)

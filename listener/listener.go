@@ -66,14 +66,14 @@ func (l *Listener) Run(ctx context.Context) error {
 	err := l.run(ctx)
 	if ctx.Err() != nil {
 		l.waits.close(pgbarrier.ErrClosed, nil)
-	} else {
-		l.waits.close(fmt.Errorf("%w (%w)", pgbarrier.ErrClosed, err), err)
+		return ctx.Err()
 	}
+	l.waits.close(fmt.Errorf("%w (%w)", pgbarrier.ErrClosed, err), err)
 	return err
 }
 
 func (l *Listener) run(ctx context.Context) error {
-	defer l.conn.close()
+	defer l.conn.drop()
 	if err := l.awaitServer(ctx); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (l *Listener) run(ctx context.Context) error {
 		close(l.ready)
 	} else {
 		r := newReceiver(l.waits, l.config)
-		r.dial, r.probe, r.holder, r.ready = l.direct.dial, l.dial.sendProbe, l.conn.notifyHolder, func() { close(l.ready) }
+		r.dial, r.probe, r.holder, r.ready = l.direct.dial, l.dial.sendProbe, l.conn.notifyHolder, sync.OnceFunc(func() { close(l.ready) })
 		c.makeRoom = r.giveBack
 		tasks.Go(func() { r.watch(ctx) })
 		tasks.Go(func() { r.listen(ctx) })

@@ -151,7 +151,6 @@ func (m *model) notifyHolder(context.Context) (string, error) {
 // listen is the loop of pgxlisten.
 func (m *model) listen(ctx context.Context, r *receiver) {
 	for ctx.Err() == nil {
-		r.await(ctx)
 		s := &modelSession{queue: make(chan [2]string, 1000), broken: make(chan error, 1)}
 		m.mu.Lock()
 		m.connects = append(m.connects, time.Now())

@@ -1,6 +1,9 @@
 package listener
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// ageShare: what has been pending for an age is asked for again after this share of it, so that a
@@ -51,11 +54,7 @@ func (p pace) least(sessions int) time.Duration {
 	return min(max(p.minDelay, time.Duration(sessions)*time.Millisecond/sessionsPerMilli), p.maxDelay)
 }
 
-// afterFailures is the pause after so many failures in a row.
-func (p pace) afterFailures(failures int) time.Duration {
-	delay := p.minDelay
-	for i := 1; i < failures && delay < p.maxDelay; i++ {
-		delay *= 2
-	}
-	return min(delay, p.maxDelay)
+// afterFailures is the pause after so many failures in a row: it doubles with each.
+func (p pace) afterFailures(n int) time.Duration {
+	return time.Duration(min(math.Ldexp(float64(p.minDelay), n-1), float64(p.maxDelay)))
 }

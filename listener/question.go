@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"slices"
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
@@ -51,34 +52,36 @@ func (s *waitSet) ask(tokens []pgbarrier.Token) *question {
 	q := &question{tokens: tokens, done: make(chan struct{})}
 	q.element = q
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.questions.push(&q.node)
-	if s.closed != nil {
-		q.answer(nil, s.closed)
+	closed := s.closed
+	s.mu.Unlock()
+
+	if closed != nil {
+		s.answer(nil, nil, closed)
 	}
 	signal(s.wake)
 	return q
 }
 
-// answer gives questions the outcomes that one check has found of all their tokens.
-func (s *waitSet) answer(questions []*question, outcomes []wire.Outcome) {
+// answer answers questions that are still asked with the outcomes that one check has found of all their
+// tokens, or all questions with err.
+func (s *waitSet) answer(questions []*question, outcomes []wire.Outcome, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, q := range questions {
-		statuses := make([]pgbarrier.Status, len(q.tokens))
-		for i := range statuses {
-			statuses[i] = pgbarrier.Status(outcomes[i])
-		}
-		outcomes = outcomes[len(q.tokens):]
-		q.answer(statuses, nil)
+	if err != nil {
+		questions = slices.Collect(s.questions.all)
 	}
-}
-
-// answer answers a question that is still asked. The caller holds waitSet.mu.
-func (q *question) answer(statuses []pgbarrier.Status, err error) {
-	if q.in != nil {
-		q.leave()
-		q.statuses, q.err = statuses, err
-		close(q.done)
+	for _, q := range questions {
+		if err == nil {
+			for _, o := range outcomes[:len(q.tokens)] {
+				q.statuses = append(q.statuses, pgbarrier.Status(o))
+			}
+			outcomes = outcomes[len(q.tokens):]
+		}
+		if q.in != nil {
+			q.leave()
+			q.err = err
+			close(q.done)
+		}
 	}
 }

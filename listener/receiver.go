@@ -42,14 +42,12 @@ type receiver struct {
 	config Config
 	random func(n time.Duration) time.Duration // in [0, n)
 	pause  pause
-	ready  func() // called when a session was first heard
-	once   sync.Once
+	ready  func() // called when a session is heard
 
-	changed   chan struct{} // there may be something to do for watch. Capacity 1.
-	mu        sync.Mutex    // guards all below, and the session
-	session   *session      // nil: none
-	delay     time.Duration
-	notBefore time.Time // when the next session may connect
+	changed chan struct{} // there may be something to do for watch. Capacity 1.
+	mu      sync.Mutex    // guards all below, and the session
+	session *session      // nil: none
+	delay   time.Duration // before the next
 }
 
 func newReceiver(waits *waitSet, config Config) *receiver {
@@ -59,14 +57,13 @@ func newReceiver(waits *waitSet, config Config) *receiver {
 
 // listen runs the loop until ctx ends: it connects, listens on both channels, receives, and begins again.
 func (r *receiver) listen(ctx context.Context) {
-	loop := &pgxlisten.Listener{Connect: r.connect, LogError: r.failed, ReconnectDelay: -1} // none: await has a better one
+	loop := &pgxlisten.Listener{Connect: r.connect, LogError: r.failed, ReconnectDelay: -1} // none: failed has a better one
 	loop.Handle(Channel, r)
 	loop.Handle(probeChannel, r)
 	_ = loop.Listen(ctx) // that ctx has ended
 }
 
 func (r *receiver) connect(ctx context.Context) (*pgx.Conn, error) {
-	r.await(ctx)
 	conn, err := r.dial(ctx)
 	if err == nil {
 		// To close the socket would leave a goroutine of pgx for 15 s. And pgxlisten closes the connection with
@@ -76,28 +73,11 @@ func (r *receiver) connect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, err
 }
 
-// await returns when a session may be opened, or ctx ends.
-func (r *receiver) await(ctx context.Context) {
-	for ctx.Err() == nil {
-		r.mu.Lock()
-		until := r.notBefore
-		r.mu.Unlock()
-		if !time.Now().Before(until) {
-			return
-		}
-		r.pause(ctx, until, nil)
-	}
-}
-
 // connected: a session is there.
 func (r *receiver) connected(end, close func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	r.session = &session{end: end, close: close, missing: 2, due: now.Add(queryTimeout), overdue: errNoListen}
-	if now.Before(r.notBefore) { // room was needed meanwhile
-		r.session.replace(errGivenBack)
-	}
+	r.session = &session{end: end, close: close, missing: 2, due: time.Now().Add(queryTimeout), overdue: errNoListen}
 	signal(r.changed)
 }
 
@@ -136,7 +116,7 @@ func (r *receiver) found(ctx context.Context, conn *pgx.Conn) {
 	r.waits.setListening(true)
 	r.waits.recheck()
 	r.waits.note(func(s *stats) { s.Connected, s.listenErr, s.Connections = true, nil, s.Connections+1 })
-	r.once.Do(r.ready)
+	r.ready()
 	r.config.Logger.Info("pgbarrier: listening")
 	if r.config.Trace.Connected != nil {
 		r.config.Trace.Connected()
@@ -149,7 +129,7 @@ func (r *receiver) found(ctx context.Context, conn *pgx.Conn) {
 	}
 }
 
-// failed: the session, or the attempt to open one, has failed because of err.
+// failed: the session, or the attempt to open one, has failed because of err. It returns when another may be opened.
 func (r *receiver) failed(ctx context.Context, err error) {
 	if errors.Unwrap(err) == nil {
 		return // a notification on a channel of somebody else's, on which a hook of the pool listens
@@ -169,8 +149,8 @@ func (r *receiver) failed(ctx context.Context, err error) {
 	if proved && time.Since(s.proved) >= healthySpell {
 		r.delay = minReconnect
 	}
-	r.notBefore = later(r.notBefore, time.Now().Add(r.jitter(r.delay)))
-	pause := time.Until(r.notBefore)
+	// Random: processes that lost the same server do not return to it at once.
+	pause := r.delay/2 + r.random(r.delay)
 	r.session, r.delay = nil, min(2*r.delay, maxReconnect)
 	r.mu.Unlock()
 
@@ -191,6 +171,7 @@ func (r *receiver) failed(ctx context.Context, err error) {
 	if proved && r.config.Trace.Disconnected != nil {
 		r.config.Trace.Disconnected(err)
 	}
+	r.pause(ctx, time.Now().Add(pause), nil)
 }
 
 // giveBack ends the session, and opens none for a while: the check connection needs its place, without
@@ -198,11 +179,8 @@ func (r *receiver) failed(ctx context.Context, err error) {
 func (r *receiver) giveBack() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.notBefore = later(r.notBefore, time.Now().Add(r.jitter(maxReconnect)))
+	r.delay = maxReconnect
 	if r.session != nil {
 		r.session.replace(errGivenBack)
 	}
 }
-
-// jitter returns a random pause: processes that lost the same server do not return to it at once.
-func (r *receiver) jitter(mean time.Duration) time.Duration { return mean/2 + r.random(mean) }

@@ -170,7 +170,6 @@ func (s *simServer) sendProbe(ctx context.Context, payload string) error {
 // listen is the loop of pgxlisten.
 func (s *simServer) listen(ctx context.Context, r *receiver) {
 	for ctx.Err() == nil {
-		r.await(ctx)
 		connected := s.ask(&simCall{kind: callConnect})
 		session, err := connected.session, connected.err
 		if err == nil {

@@ -7,12 +7,11 @@ import (
 	"github.com/pgbarrier/pgbarrier"
 )
 
-// A waitSet holds everything that is waited for. It does no I/O and starts no goroutine: whoever
-// learns an outcome calls hear or apply, and the waits concerned end.
+// A waitSet holds everything that is waited for. It does no I/O and starts no goroutine: whoever learns an
+// outcome calls hear or apply, and the waits concerned end.
 //
-// A barrier is in pending while somebody waits for it and its outcome is unknown. It is in fresh
-// until a check has asked for it, from then on in the list of its transaction, so that a check need
-// only ask for what is new and for the transactions that have ended.
+// A barrier is in pending while somebody waits for it and its outcome is unknown. It is in fresh until a check
+// has asked for it, from then on in the list of its transaction.
 type waitSet struct {
 	wake     chan struct{}  // gets a signal whenever a check may be due sooner than it was. Capacity 1
 	resolved func(Resolved) // unless nil, is told each outcome, without the lock
@@ -149,11 +148,9 @@ func (s *waitSet) close(err, runErr error) {
 	for s.ordered.first != nil {
 		s.end(s.ordered.first.element.barriers.first.element.waits.first.element, err, &n)
 	}
-	for q := range s.questions.all {
-		q.answer(nil, err)
-	}
 	s.mu.Unlock()
 
+	s.answer(nil, nil, err)
 	s.tell(n)
 }
 
