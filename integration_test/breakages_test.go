@@ -34,7 +34,7 @@ var (
 		"if s.listening", "if s.waiting >= 0", "TestAnAsynchronousCommitThatWasSeenAndLostIsAbortedWhenWaitedForAgain"}
 	sumUp = breakage{"a wait for several adds up commits from before and after a crash", "listener/outcomes.go", "several by one statement",
 		"sub.foundBy != statement", "sub.foundBy == statement && false", "TestAWaitForSeveralForgetsACommitThatACrashTook"}
-	keepSilent = breakage{"a session that went silent is kept", "listener/probe.go", "silent session replaced",
+	keepSilent = breakage{"a session that went silent is kept", "listener/session.go", "silent session replaced",
 		"begun.Add(r.config.Heartbeat/2), errSilent", "begun.Add(24*time.Hour), errSilent", "TestAHalfOpenConnectionIsNoticedAndReplaced"}
 	believeListen = breakage{"LISTEN is believed without a proof", "listener/session.go", "LISTEN believed without proof",
 		"if first && payload != s.payload {", "if first && payload != s.payload && now.IsZero() {", "TestAListenThroughPgBouncerIsReportedWhileWaitsStillEnd"}
