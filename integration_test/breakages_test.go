@@ -43,7 +43,7 @@ var (
 		"TestForgedDuplicatedAndMalformedNotificationsEndNoWaitWrongly"}
 	endOne = breakage{"an outcome ends one of the waits for it", "listener/outcomes.go", "outcome ends all waits for it",
 		"for b.waits.first != nil", "if b.waits.first != nil", "TestTheSameTokenHasTheSameOutcomeForAllAndAgain"}
-	rememberLong = breakage{"commits are remembered for an hour", "listener/announced.go", "memory only for a second",
+	rememberLong = breakage{"commits are remembered for an hour", "listener/outcomes.go", "memory only for a second",
 		"time.Second", "time.Hour", "TestACommitThatAFailoverLostIsForgottenThoughAllConnectionsAreHalfOpen"}
 	keepHandler = breakage{"the pool's notification handler is kept", "listener/dial.go", "pool's OnNotification dropped",
 		"", "", "TestThePoolsNotificationHandlerTakesNothingFromTheListener"}
