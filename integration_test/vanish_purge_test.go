@@ -212,3 +212,36 @@ func TestDeletingRowByRowInOneTransactionIsLinear(t *testing.T) {
 	}
 	wantExact(t, pool)
 }
+
+// A session may have planned its statements while the table was small, and statistics may say that it still is.
+func TestPlansMadeForASmallTablePurgeALargeOneInLinearWork(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{
+		"purge":                  "SELECT pgbarrier.purge('1 microsecond')",
+		"DELETE":                 "WITH gone AS (DELETE FROM pgbarrier.barrier WHERE id >= '00000001-0000-0000-0000-000000000000' RETURNING id) SELECT count(*) FROM gone",
+		"purge, in many batches": "SELECT sum(n) FROM (SELECT pgbarrier.purge('1 microsecond', 100) AS n FROM generate_series(1, 20)) x",
+	} {
+		var costs []int
+		for _, n := range []int{500, 2000} {
+			pool := migratedDatabase(t)
+			execute(t, pool, "ALTER TABLE pgbarrier.barrier SET (autovacuum_enabled = off)")
+			execute(t, pool, "VACUUM ANALYZE pgbarrier.barrier")
+			conn := connect(t, pool)
+			for range 7 { // also the generic plan of what has one only after some custom plans
+				insertBarriers(t, conn, 1)
+				nextMillisecond(t, conn)
+				buffers(t, conn, sql)
+			}
+			insertBarriers(t, conn, n)
+			nextMillisecond(t, conn)
+			costs = append(costs, buffers(t, conn, sql))
+			if left := countBarriers(t, conn); left != 0 {
+				t.Errorf("%s: %d are left", name, left)
+			}
+		}
+		t.Logf("%s looks at %d pages for 500 and %d for 2,000", name, costs[0], costs[1])
+		if costs[1] > 8*costs[0] {
+			t.Errorf("%s: four times as many cost %d pages instead of %d", name, costs[1], costs[0])
+		}
+	}
+}

@@ -289,10 +289,10 @@ BEGIN
 		-- Several marks are no harm, the latest counts. So one that another transaction is about to remove
 		-- is left to it, and so is a later one, which another has made meanwhile.
 		IF current_setting('transaction_isolation') = 'read committed' THEN
-			DELETE FROM pgbarrier.barrier b WHERE b.id IN (
+			DELETE FROM pgbarrier.barrier b WHERE b.id = ANY (ARRAY(
 				SELECT m.id FROM pgbarrier.barrier m WHERE m.id >= rpad(prefix, 32, '0')::uuid AND m.id <= rpad(prefix, 32, 'f')::uuid
 					AND m.id <> made AND m.xid <= latest
-				FOR UPDATE SKIP LOCKED);
+				FOR UPDATE SKIP LOCKED));
 		END IF;
 	END
 	$fn$;
@@ -765,8 +765,9 @@ BEGIN
 	SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan SET row_security = off -- as in check
 	AS $fn$
 	DECLARE
-		-- A variable, because an expression with the clock is no bound for the index: all that is younger
+		-- Variables, because an expression with the clock is no bound for the index: all that is younger
 		-- would be looked at.
+		begun uuid;
 		young uuid;
 	BEGIN
 		IF retention IS NULL OR retention <= '0' THEN
@@ -782,13 +783,14 @@ BEGIN
 		IF NOT FOUND THEN
 			RETURN;
 		END IF;
+		begun := greatest(after, '00000001-0000-0000-0000-000000000000');
 		young := pgbarrier.first_id(clock_timestamp() - retention);
-		WITH old AS (
-			SELECT b.id FROM pgbarrier.barrier b
-			WHERE b.id > greatest(after, '00000001-0000-0000-0000-000000000000') AND b.id < young
-			ORDER BY b.id LIMIT batch
-		), gone AS (
-			DELETE FROM pgbarrier.barrier b USING old WHERE b.id = old.id RETURNING b.id
+		-- A range and no join, which a plan made for a small table would do by reading the whole table for each row.
+		WITH gone AS (
+			DELETE FROM pgbarrier.barrier b
+			WHERE b.id > begun AND b.id < young AND b.id <= coalesce(
+				(SELECT l.id FROM pgbarrier.barrier l WHERE l.id > begun AND l.id < young ORDER BY l.id OFFSET batch - 1 LIMIT 1), young)
+			RETURNING b.id
 		)
 		SELECT count(*), (array_agg(gone.id ORDER BY gone.id DESC))[1] INTO purged, last FROM gone;
 		-- In a restored dump, for example, or if triggers were disabled for a while.
