@@ -107,7 +107,14 @@ func TestAStandbyNeverGivesAWrongOutcome(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(3 * time.Second) // the length of the experiment
+	made := func() int {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.count
+	}
+	for !t.Failed() && (made() < 2000 || checks.Load() < 400) {
+		time.Sleep(10 * time.Millisecond)
+	}
 	close(stop)
 	wg.Wait()
 	r.catchUp(t)

@@ -2,13 +2,17 @@ package integration_test
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/devpg"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // replication is a primary with a streaming standby.
@@ -56,15 +60,24 @@ func (r replication) resume(t testing.TB) {
 	execute(t, r.replica, "SELECT pg_wal_replay_resume()")
 }
 
-// disconnect stops streaming: what the primary does from now on does not reach the standby. The
-// process that replays starts and stops the one that receives, but not while it is paused.
+// disconnect stops streaming: what the primary does from now on does not reach the standby. The primary
+// refuses it, because nothing tells when the standby's processes have read a new setting.
 func (r replication) disconnect(t testing.TB) {
 	t.Helper()
-	execute(t, r.replica, "ALTER SYSTEM SET primary_conninfo = ''")
-	execute(t, r.replica, "SELECT pg_reload_conf()")
+	execute(t, r.pool, `COPY (SELECT 'host replication all all reject')
+		TO PROGRAM 'cat - pg_hba.conf > pg_hba.new && mv pg_hba.new pg_hba.conf'`)
+	execute(t, r.pool, "SELECT pg_reload_conf()")
+	config := r.pool.Config().ConnConfig.Config
+	config.RuntimeParams["replication"] = "true"
+	eventually(t, "the primary refuses to stream", func() bool {
+		conn, err := pgconn.ConnectConfig(t.Context(), &config)
+		if err == nil {
+			_ = conn.Close(context.Background())
+		}
+		return wire.SQLState(err) == "28000" // invalid_authorization_specification
+	})
 	eventually(t, "streaming has stopped", func() bool {
 		execute(t, r.pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
-		time.Sleep(20 * time.Millisecond)
 		return query[int](t, r.pool, "SELECT count(*) FROM pg_stat_replication") == 0 &&
 			query[int](t, r.replica, "SELECT count(*) FROM pg_stat_wal_receiver") == 0
 	})
@@ -79,18 +92,19 @@ func (r replication) promote(t testing.TB) {
 
 var replicaPoller = pgbarrier.Poller{MaxDelay: 20 * time.Millisecond}
 
+var waiters atomic.Int64 // of all tests
+
 // awaiting starts a wait on a replica and returns when it has asked at least once and goes on.
 func awaiting(t *testing.T, ctx context.Context, replica *pgxpool.Pool, tokens ...pgbarrier.Token) <-chan error {
 	t.Helper()
 	done := make(chan error, 1)
-	asked := func() int {
-		return query[int](t, replica, `SELECT count(*) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle' AND query LIKE '%pgbarrier.visible%'`)
-	}
-	before := asked()
-	waiter := open(t, replica.Config().ConnString())
+	name := fmt.Sprintf("waiter %d", waiters.Add(1))
+	waiter := open(t, replica.Config().ConnString(), func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["application_name"] = name })
 	go func() { done <- replicaPoller.AwaitReplica(ctx, waiter, tokens...) }()
-	eventually(t, "the wait has asked", func() bool { return asked() > before })
+	eventually(t, "the wait has asked", func() bool {
+		return query[bool](t, replica, `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE application_name = $1 AND state = 'idle' AND query LIKE '%pgbarrier.visible%')`, name)
+	})
 	stillWaiting(t, done)
 	return done
 }
@@ -101,7 +115,7 @@ func outcome(t testing.TB, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the wait does not end")
 		return nil
 	}
