@@ -2,7 +2,7 @@ package integration_test
 
 import (
 	"context"
-	"strconv"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -122,8 +122,10 @@ func TestAReplicaWaitOutlivesRecoveryConflicts(t *testing.T) {
 	// A question that was over before the lock is replayed is not cancelled: then it is the next one.
 	before := conflicts()
 	eventually(t, "questions were cancelled", func() bool {
+		eventually(t, "one is asked", func() bool {
+			return query[bool](t, r.replica, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')")
+		})
 		execute(t, r.pool, "BEGIN; LOCK TABLE public.locked; COMMIT")
-		time.Sleep(50 * time.Millisecond)
 		return conflicts() >= before+3
 	})
 	stillWaiting(t, done)
@@ -227,7 +229,7 @@ func TestAPurgeThatIsReplayedExpiresABarrierOnTheStandby(t *testing.T) {
 	done := awaiting(t, t.Context(), r.replica, both)
 	r.resume(t)
 	r.catchUp(t)
-	if n := query[int](t, r.replica, "SELECT count(*) FROM pgbarrier.horizon WHERE through > $1", strconv.FormatUint(longToken.XID, 10)); n != 1 {
+	if n := query[int](t, r.replica, "SELECT count(*) FROM pgbarrier.horizon WHERE through > $1", fmt.Sprint(longToken.XID)); n != 1 {
 		t.Fatal("the horizon did not pass the running transaction: nothing is tested")
 	}
 	// Below the horizon, but perhaps of a transaction that has not ended: not certain before the
