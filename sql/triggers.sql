@@ -23,7 +23,7 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '06f05d01df37';
+	revision CONSTANT text := '21b794e2203f';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	stranger   text;
@@ -373,8 +373,8 @@ BEGIN
 	-- exception handler. So nothing is announced
 	--   unless the client's statement is COMMIT, and nothing else: the rest of a transaction can be long, and
 	--   PREPARE TRANSACTION refuses what has notified;
-	--   while another NOTIFY is held up in its COMMIT, or this one may be out of time before its own;
-	--   if the notification queue fills, or the table of locks is full.
+	--   while another NOTIFY is held up in its COMMIT, or if transaction_timeout could end this one;
+	--   if the notification queue fills, or the table of locks does.
 	-- A NOTIFY that comes between this look and our own has to be waited for. lock_timeout is switched off
 	-- for that, until the transaction ends, so for deferred constraints that are checked after this as well.
 	-- One transaction could fill a small queue by itself, so only its first 100 barriers are announced; the
@@ -397,16 +397,17 @@ BEGIN
 				set_config('lock_timeout', '0', true)
 			FROM pgbarrier.here h
 			WHERE NEW.xid <> '0' AND pg_notification_queue_usage() < 0.5 -- breakage: notification queue
-				AND (current_setting('statement_timeout') = '0'
-					OR statement_timestamp() + current_setting('statement_timeout')::interval > clock_timestamp() + '10 s')
-				AND (coalesce(current_setting('transaction_timeout', true), '0') = '0' -- PostgreSQL 17
-					OR transaction_timestamp() + current_setting('transaction_timeout')::interval > clock_timestamp() + '10 s')
+				AND coalesce(current_setting('transaction_timeout', true), '0') = '0' -- PostgreSQL 17; statement_timeout ends no COMMIT
 				-- Nobody has the lock of NOTIFY, which is of no database. Of very many locks, what was seen of the
-				-- first is of too long ago. Not FROM the function, which would store all the rows.
-				AND (SELECT count(*) < 2000 AND NOT bool_or((l).objid = 0 AND (l).database = 0 AND (l).classid = 'pg_database'::regclass AND (l).locktype = 'object') -- breakage: NOTIFY is held up
-					FROM (SELECT pg_lock_status() AS l) AS locks)
+				-- first is of too long ago. Not FROM the function, which would store all the rows. One look is enough.
+				AND (current_setting('pgbarrier.announced', true) LIKE '+%' OR (SELECT count(*) < least(2000, current_setting('max_locks_per_transaction')::integer * current_setting('max_connections')::integer / 4)
+					AND NOT bool_or((l).objid = 0 AND (l).database = 0 AND (l).classid = 'pg_database'::regclass AND (l).locktype = 'object') -- breakage: NOTIFY is held up
+					FROM (SELECT pg_lock_status() AS l) AS locks))
 				-- There is still a place in the table of locks for NOTIFY's.
 				AND CASE WHEN pg_try_advisory_lock(7018962344107663492) THEN pg_advisory_unlock(7018962344107663492) END;
+			IF NOT FOUND THEN -- nor for the transaction's other barriers: to look again for each takes seconds
+				PERFORM set_config('pgbarrier.announced', repeat('-', 100), true);
+			END IF;
 		ELSIF TG_TABLE_SCHEMA <> 'pgbarrier' OR current_query() IS NULL OR statement_timestamp() = transaction_timestamp() THEN
 			-- Where EXECUTE was granted too widely, others can put it on tables of theirs, whose columns have
 			-- types and casts of theirs, which we must not run with our owner's rights.
