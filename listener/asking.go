@@ -106,15 +106,6 @@ func (s *waitSet) recheck() {
 	signal(s.wake)
 }
 
-// setListening is told whether there is a session that would end if the server crashed. Without one a
-// crash may pass unnoticed, and nothing is remembered.
-func (s *waitSet) setListening(yes bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.listening = yes
-	clear(s.announced)
-}
-
 // A demand is what the time of the next check depends on.
 type demand struct {
 	wanted   bool      // there is something to ask for

@@ -40,11 +40,10 @@
 //
 // # What may be relied on
 //
-//   - A wait is registered before its first check asks, and everything is checked again after every
-//     (re)connect. So a notification that is lost, late, or sent while nobody listened delays a wait
-//     by a check, and never loses it.
-//   - What is announced can only end the wait for exactly that token, unguessable before its
-//     commit; everything else on the channel at most causes a check.
+//   - Everything is checked again after every (re)connect. So a notification that is lost, late, or sent
+//     while nobody listened delays a wait by a check, and never loses it.
+//   - What is announced can only end the wait for exactly that token, unguessable before its commit;
+//     everything else on the channel at most causes a check.
 //   - A database outage delays waits and never ends them.
 //   - nil for several tokens means that all were committed at once: a crash that takes one of the commits
 //     in between does not go unnoticed. An announcement is forgotten when a connection is lost.

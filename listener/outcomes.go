@@ -21,7 +21,7 @@ func (s *waitSet) hear(payload string) error {
 	} else {
 		s.stats.Announcements++
 		s.heardAt = time.Now()
-		if s.listening { // breakage: memory only while a session would notice a crash
+		if s.stats.Connected { // breakage: memory only while a session would notice a crash
 			s.announced.remember(t, s.heardAt)
 		}
 		s.resolve(t, nil, ByAnnouncement, 0, &n) // breakage: announcement ends only its own token

@@ -112,10 +112,8 @@ func (r *receiver) HandleNotification(ctx context.Context, n *pgconn.Notificatio
 
 // found: the session hears, and would end if the server crashed.
 func (r *receiver) found(ctx context.Context, conn *pgx.Conn) {
-	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
-	r.waits.setListening(true)
-	r.waits.recheck()
 	r.waits.note(func(s *stats) { s.Connected, s.listenErr, s.Connections = true, nil, s.Connections+1 })
+	r.waits.recheck() // what was committed before LISTEN was, was missed
 	r.ready()
 	r.config.Logger.Info("pgbarrier: listening")
 	if r.config.Trace.Connected != nil {
@@ -158,7 +156,7 @@ func (r *receiver) failed(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	r.waits.setListening(false)
+	r.waits.note(func(s *stats) { s.Connected, s.listenErr = false, err })
 	if proved {
 		r.waits.recheck() // the server may have crashed
 	}
@@ -166,7 +164,6 @@ func (r *receiver) failed(ctx context.Context, err error) {
 	if errors.Is(err, errDeaf) {
 		level = slog.LevelError
 	}
-	r.waits.note(func(s *stats) { s.Connected, s.listenErr = false, err })
 	r.config.Logger.Log(context.Background(), level, "pgbarrier: not listening, waits end by checks", "error", err, "retry_in", pause)
 	if proved && r.config.Trace.Disconnected != nil {
 		r.config.Trace.Disconnected(err)

@@ -27,7 +27,6 @@ type waitSet struct {
 	stats        stats
 
 	announced  announced
-	listening  bool      // a session would tell of a crash, see setListening
 	heardAt    time.Time // last announcement
 	statements uint64    // answered; numbers them
 	origin     uint32    // that they told
