@@ -133,7 +133,7 @@ func TestAFunctionIsCalledOnceWhenItsWaitHasEnded(t *testing.T) {
 	want("one of two aborted", pgbarrier.ErrAborted)
 	l.SubscribeFunc(f)
 	want("no tokens", pgbarrier.ErrInvalidToken)
-	l.waits.setListening(true)
+	listening(l.waits, true)
 	hear(l.waits, a)
 	l.SubscribeFunc(f, a)
 	want("remembered", nil)

@@ -8,23 +8,19 @@ import (
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
-// What a waitSet tells the checker: what to ask for, and how soon.
-
 // A request is what one check asks for.
 type request struct {
 	tokens    []pgbarrier.Token // that are waited for
 	together  int               // so many of them, the first, belong into one statement
-	all       bool              // nothing else is pending
 	questions []*question
 }
 
-// toCheck returns what check number n has to ask for: what is fresh, and all if no more than few are pending or
-// notifications may have been missed.
+// toCheck returns what check number n has to ask for: what is fresh, and all if few are pending or something may
+// have been missed.
 func (s *waitSet) toCheck(n uint64, few int) request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := request{all: s.checkAll || len(s.pending) <= few}
-	s.checkAll = false
+	var r request
 	for b := range s.fresh.all {
 		tx := s.transactions[b.token.XID]
 		if tx == nil {
@@ -37,11 +33,12 @@ func (s *waitSet) toCheck(n uint64, few int) request {
 		tx.newest = later(tx.newest, b.since)
 		r.tokens = tx.ask(b, n, r.tokens)
 	}
-	if r.all {
+	if s.checkAll || len(s.pending) <= few { // breakage: few
 		for tx := range s.ordered.all {
 			r.tokens = tx.askAll(n, r.tokens)
 		}
 	}
+	s.checkAll = false
 	for i, t := range r.tokens {
 		if s.pending[t].several {
 			r.tokens[i], r.tokens[r.together] = r.tokens[r.together], t
@@ -104,15 +101,6 @@ func (s *waitSet) recheck() {
 	s.checkAll = true
 	clear(s.announced)
 	signal(s.wake)
-}
-
-// setListening is told whether there is a session that would end if the server crashed. Without one a
-// crash may pass unnoticed, and nothing is remembered.
-func (s *waitSet) setListening(yes bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.listening = yes
-	clear(s.announced)
 }
 
 // A demand is what the time of the next check depends on.

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// queryTimeout is how long a statement may take at most before its connection is taken for dead, and
-	// firstTimeout how long if none has taken long of late.
+	// queryTimeout is how long a statement may take at most, and firstTimeout if none has taken long of late.
+	// Then its connection is taken for dead.
 	queryTimeout = 15 * time.Second
 	firstTimeout = 2 * time.Second
 )
@@ -21,11 +21,8 @@ const (
 // A checkConn is the connection for checks. It is opened when it is first needed and again after it
 // broke. One statement runs at a time; the others wait.
 type checkConn struct {
-	dialer dialer
-	// lost is called whenever the connection is gone, before anything is asked on the next: the server
-	// may have crashed.
-	lost func()
-
+	dialer  dialer
+	lost    func()        // called when the connection is gone, before the next: the server may have crashed
 	turn    chan struct{} // capacity 1; whoever has put something in may use the rest
 	conn    *pgx.Conn
 	wrapped bool // checks need a transaction of their own, see open
@@ -49,12 +46,9 @@ func (c *checkConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 	defer func() { <-c.turn }()
 	for {
 		reused := c.conn != nil
-		if !reused {
-			if err := c.open(ctx); err != nil {
-				return err
-			}
+		if err := c.open(ctx); err != nil {
+			return err
 		}
-
 		begun := time.Now()
 		limited, cancel := context.WithTimeout(ctx, c.timeout)
 		err := f(limited, c.conn)
@@ -76,10 +70,13 @@ func (c *checkConn) do(ctx context.Context, f func(context.Context, *pgx.Conn) e
 	}
 }
 
-// open connects, and sees whether the session's defaults would harm checks: a check in SERIALIZABLE can make a
-// producer's COMMIT fail, and a statement_timeout shorter than ours can keep a check of many tokens from ever
-// ending. They are not SET for the session: behind a pooler in transaction mode it is somebody else's next.
+// open connects, and sees whether the session's defaults would harm checks: in SERIALIZABLE they can make a producer's
+// COMMIT fail, and a short statement_timeout can keep large ones from ever ending. They are not SET for the session:
+// behind a pooler in transaction mode it is somebody else's next.
 func (c *checkConn) open(ctx context.Context) error {
+	if c.conn != nil {
+		return nil
+	}
 	conn, err := c.dialer.dial(ctx)
 	if err != nil {
 		return err
@@ -91,8 +88,7 @@ func (c *checkConn) open(ctx context.Context) error {
 		closeConn(conn)
 		return err
 	}
-	c.wrapped = false
-	if len(settings) == 2 {
+	if c.wrapped = false; len(settings) == 2 {
 		// In the largest unit that divides it. Minutes, hours and days, of which ParseDuration knows only one, are long enough.
 		timeout, err := time.ParseDuration(string(settings[1].Rows[0][0]))
 		short := err == nil && 0 < timeout && timeout < queryTimeout
@@ -122,9 +118,8 @@ func (c *checkConn) check(ctx context.Context, tokens []pgbarrier.Token) (answer
 	return answer, err
 }
 
-// hold reports whether the announcing lock was free, and then holds it in SHARE mode until release. All that
-// is asked until then is part of a transaction, which the server ends if we do not: nobody's announcements
-// depend on this process or its network.
+// hold reports whether the announcing lock was free, and then holds it in SHARE mode until release, in a
+// transaction that the server ends if we do not: nobody's announcements depend on this process or its network.
 func (c *checkConn) hold(ctx context.Context) (held bool) {
 	_ = c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		sql := "SELECT coalesce(current_setting('transaction_timeout', true), '0') = '0' AND pg_catalog.pg_try_advisory_xact_lock_shared(7018962344107663491)"
@@ -177,8 +172,8 @@ func (c *checkConn) query(ctx context.Context, answer any, sql string) error {
 	return c.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, sql).Scan(answer) })
 }
 
-// nextTimeout returns the timeout of the statement after one that took so long. A connection that is dead
-// should not hold up the checks for long; a server that is slow gets more time, up to queryTimeout.
+// nextTimeout returns the timeout of the statement after one that took so long. A dead connection should not
+// hold up checks for long; a server that is slow gets more time.
 func nextTimeout(timeout, took time.Duration) time.Duration {
 	switch {
 	case took >= timeout/2:

@@ -48,7 +48,7 @@ func TestACheckConnectionThatWasLostMakesTheListenerForgetWhatItHeard(t *testing
 		}
 	}
 	ping()
-	l.waits.setListening(true) // as if a session were there that has not noticed
+	listening(l.waits, true) // as if a session were there that has not noticed
 	a := token(t, 7)
 	hear(l.waits, a)
 	ping()

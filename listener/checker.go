@@ -11,33 +11,29 @@ import (
 )
 
 const (
-	// fewTokens: up to so many pending tokens are all asked for with every check. The server takes
-	// 0.2 ms for 1,000 and 3 ms for 10,000; beyond, it is cheaper to see from the snapshot which have ended.
+	// fewTokens: up to so many are all asked for with every check, in 0.2 ms; 10,000 would take 3 ms. Beyond,
+	// it is cheaper to see from the snapshot which have ended.
 	fewTokens = 1000
 	// tokensPerStatement bounds a statement's size (about 28 bytes a token) and duration.
 	tokensPerStatement = 5000
-	// countEvery is how often the sessions on the server are counted while checks are made, see pace.
-	countEvery = time.Second
+	countEvery         = time.Second // the sessions on the server, while checks are made
 )
 
-// A checker asks the database about the waits of a set, one check at a time. It serves all waits;
-// none has a check of its own.
+// A checker asks the database about all waits of a set, one check at a time.
 type checker struct {
-	waits *waitSet
-	// ask is one statement. count returns how many sessions there are on the server.
-	ask      func(ctx context.Context, tokens []pgbarrier.Token) (wire.Answer, error)
-	count    func(ctx context.Context) (int, error)
-	makeRoom func() // called when there is no room for the check connection
-	few, cut int    // fewTokens and tokensPerStatement; a simulation has smaller ones
+	waits    *waitSet
+	ask      func(ctx context.Context, tokens []pgbarrier.Token) (wire.Answer, error) // one statement
+	count    func(ctx context.Context) (int, error)                                   // sessions on the server
+	makeRoom func()                                                                   // for the check connection
+	few, cut int                                                                      // as above; a simulation has smaller ones
 	hold     hold
 	pace     pace
 	pause    pause
 	log      *slog.Logger
 	trace    func(Checked) // or nil
-
-	number  uint64 // of the last check
-	past    past
-	counted time.Time // when the sessions were
+	number   uint64        // of the last check
+	past     past
+	counted  time.Time // when the sessions were
 }
 
 func newChecker(waits *waitSet, config Config, lock lock) *checker {
@@ -73,7 +69,6 @@ func (c *checker) check(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-
 	c.note(err)
 	if c.trace != nil {
 		report.Took, report.Err = c.past.ended.Sub(c.past.started), err
@@ -114,15 +109,11 @@ func (c *checker) answer(ctx context.Context, r request) (report Checked, err er
 			}
 		}
 	}
-
 	answer, err := several(r.together)
 	if err != nil {
 		return report, err
 	}
 	c.waits.answer(r.questions, outcomes[len(r.tokens):], nil)
-	if r.all {
-		return report, nil
-	}
 	if tokens = c.waits.ended(c.number, answer.Snapshot); len(tokens) > 0 {
 		_, err = several(0)
 	}
@@ -142,7 +133,7 @@ func (c *checker) note(err error) {
 			c.log.Warn("pgbarrier: checks fail, waits go on until they succeed again", "error", err)
 		}
 		// What this check asked for has not been answered, and the server may have been restarted.
-		c.waits.recheck()
+		c.waits.recheck() // breakage: a check failed
 		if errors.Is(err, errNoRoom) {
 			c.makeRoom() // breakage: room given back
 		}

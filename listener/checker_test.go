@@ -147,7 +147,7 @@ func TestAnOutageDelaysAWaitAndNeverEndsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		waits := start(t, m, pollOnly)
-		waits.setListening(true)
+		listening(waits, true)
 		a, known := token(t, 7), token(t, 8)
 		hear(waits, known)
 		sub := subscribe(waits, []pgbarrier.Token{a})

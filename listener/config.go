@@ -21,10 +21,9 @@ type Config struct {
 	// PollOnly opens no LISTEN connection: waits end by checks, and by what HandleNotification is fed.
 	PollOnly bool
 
-	// MinDelay is the least pause between two checks while something is pending, and MaxDelay the longest.
-	// In between, what has been pending for an age is checked again after a 32nd of it: an abort after 2 s
-	// is known within 63 ms. With every 16 sessions on the server the least pause grows by a millisecond.
-	// 2 ms and 1 s by default.
+	// MinDelay is the least pause between two checks while something is pending, 2 ms by default, and MaxDelay the
+	// longest, 1 s. In between, what has been pending for an age is checked again after a 32nd of it: an abort after
+	// 2 s is known within 63 ms. With every 16 sessions on the server the least pause grows by a millisecond.
 	MinDelay, MaxDelay time.Duration
 
 	// Heartbeat is for how long the LISTEN connection may hear nothing before it is sent a probe, which it
@@ -36,11 +35,8 @@ type Config struct {
 	// pgbarrier.ErrExpired. At least a minute.
 	Retention time.Duration
 
-	// Logger hears of lost and found connections and of failing checks. Nil is silent.
-	Logger *slog.Logger
-
-	// Trace is told what happens.
-	Trace Trace
+	Logger *slog.Logger // hears of lost and found connections and of failing checks; nil is silent
+	Trace  Trace        // is told what happens
 }
 
 // complete returns c with its defaults, and the parsed ListenConnString.

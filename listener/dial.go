@@ -62,10 +62,8 @@ func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
 }
 
 var (
-	// errNoRoom: the server has no room for another connection.
 	errNoRoom = errors.New("no room for a connection")
-	// errHook: a hook may fail because something else is down, a source of passwords for example.
-	errHook = errors.New("a hook of the pool failed")
+	errHook   = errors.New("a hook of the pool failed") // perhaps because a source of passwords is down
 )
 
 // closeConn says goodbye to the server, with a context of its own: the caller's may have ended.

@@ -22,11 +22,9 @@ func (l *Listener) HandleNotification(_ context.Context, n *pgconn.Notification,
 	return l.waits.hear(n.Payload)
 }
 
-// HandleBacklog must be called whenever the loop has begun to listen, after a reconnect too: what was
-// announced before then was missed, and all that is waited for is checked. conn is not used.
-//
-// A wait that begins after its announcement takes a check: nothing tells the Listener at once that the
-// loop's connection is lost, with which a crash could have taken a commit that it remembered.
+// HandleBacklog must be called whenever the loop has begun to listen, after a reconnect too: what was announced
+// before was missed, and is found by a check. So is what is waited for after its announcement, because nothing
+// tells that the loop's connection was lost, perhaps in a crash. conn is not used.
 func (l *Listener) HandleBacklog(context.Context, string, *pgx.Conn) error {
 	l.waits.recheck()
 	return nil

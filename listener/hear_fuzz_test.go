@@ -18,7 +18,7 @@ func FuzzHear(f *testing.F) {
 	f.Add("pgb1.01976a2b-3c4d-7e5f-8a6b-7c8d9e0f1a2b.778.00000001")
 	f.Fuzz(func(t *testing.T, payload string) {
 		s := newWaitSet(nil)
-		s.setListening(true)
+		listening(s, true)
 		sub := subscribe(s, []pgbarrier.Token{waited})
 		other := subscribe(s, []pgbarrier.Token{waited, {ID: waited.ID, XID: waited.XID, Origin: 2}})
 		err := s.hear(payload)
@@ -56,7 +56,7 @@ func FuzzHearMany(f *testing.F) {
 	f.Add([]byte{0, 0, 8, 8, 16, 1, 9, 17, 2})
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		s := newWaitSet(nil)
-		s.setListening(true)
+		listening(s, true)
 		var subs []*Subscription
 		announced := make(map[pgbarrier.Token]bool)
 		for i, step := range steps {

@@ -5,25 +5,22 @@ import (
 	"time"
 )
 
-// A busy checker needs no announcements, and they cost a tenth of the commits on a full machine. While it is
-// busy it holds the lock of pgbarrier.announce() in SHARE mode, for which producers only try: they commit
-// unannounced then, as riders do. It holds it for a short while at a time and never waits for it.
+// A busy checker needs no announcements, which cost a full machine a seventh of its CPU for each commit. While it is
+// busy it holds the lock of pgbarrier.announce() in SHARE mode: producers only try for it, and commit unannounced
+// then, as riders do. It holds it for a short while at a time and never waits for it.
 
 const (
-	// A checker is busy if from one check to the next so many transactions end, or so many sessions are woken
-	// by announcements in a second, on the average of the last few checks. With one transaction at a time,
-	// however fast, it never is.
+	// A checker is busy if on the average of the last checks so many transactions end from one to the next, or
+	// announcements wake so many sessions in a second. With one transaction at a time it never is.
 	busyEnded   = 3
 	busyWakeups = 20_000
 	fewSessions = 32 // so many are no matter
-
-	heldFor  = 100 * time.Millisecond
-	holdGap  = 20 * time.Millisecond // until it may be held again
-	holdIdle = 50 * time.Millisecond // it is not held through a longer pause
+	heldFor     = 100 * time.Millisecond
+	holdGap     = 20 * time.Millisecond // until it may be held again
+	holdIdle    = 50 * time.Millisecond // it is not held through a longer pause
 )
 
-// A lock is the announcing lock, taken in SHARE mode on the check connection. To hold it may be tried again
-// until it is released.
+// A lock is the announcing lock, in SHARE mode. To hold it may be tried again until it is released.
 type lock interface {
 	hold(ctx context.Context) (held bool)
 	release(ctx context.Context)
@@ -31,11 +28,10 @@ type lock interface {
 
 // A hold decides when the lock is held.
 type hold struct {
-	lock     lock
-	since    time.Time // of the first attempt to hold it; zero: none
-	held     bool
-	released time.Time
-
+	lock                  lock
+	since                 time.Time // of the first attempt to hold it; zero: none
+	held                  bool
+	released              time.Time
 	averageEnded, wakeups float64
 	ended, heard          uint64 // transactions and announcements until the last check
 	checkedAt             time.Time
@@ -52,8 +48,7 @@ func (h *hold) begin(ctx context.Context) {
 	}
 }
 
-// checked is called after a check, with how many transactions have ended and announcements have been heard
-// so far, and how many sessions there are.
+// checked is called after a check, with the transactions ended and announcements heard so far, and the sessions.
 func (h *hold) checked(ctx context.Context, ended, heard uint64, sessions int) {
 	now := time.Now()
 	h.averageEnded += (float64(ended-h.ended) - h.averageEnded) / 4

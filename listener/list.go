@@ -1,13 +1,12 @@
 package listener
 
-// A list is a doubly linked list of elements that carry their own node, so that an element leaves in
-// constant time and joining allocates nothing. The zero list is empty. The owner's lock guards it.
+// A list is a doubly linked list of elements that carry their own node. The zero list is empty.
 type list[T any] struct {
 	first *node[T]
 	size  int
 }
 
-// A node is an element's place in at most one list. Element is set once by the element.
+// A node is an element's membership of at most one list. The element sets it once.
 type node[T any] struct {
 	element    T
 	in         *list[T]

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -32,10 +34,9 @@ type Listener struct {
 // New returns a listener for the pool's database, which must be the primary. It connects to nothing
 // and starts nothing before [Listener.Run]; waits that begin before wait for it.
 //
-// The pool tells how to connect, and purges if Config.Retention asks for it. The listener's own
-// connections are outside of the pool: one that listens, one that checks, and for a moment now and then one
-// that sends a probe. They have the pool's configuration and hooks, but not its query tracer, which
-// [Trace] stands in for. The role needs USAGE on schema pgbarrier and EXECUTE on pgbarrier.version() and
+// The pool purges, if Config.Retention asks for it, and tells how to connect: the listener's own connections (one
+// listens, one checks, and now and then one sends a probe) have its configuration and hooks, but not its query
+// tracer, see [Trace]. The role needs USAGE on schema pgbarrier and EXECUTE on pgbarrier.version() and
 // pgbarrier.check(uuid[], xid8[]).
 func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 	if pool == nil {
@@ -77,7 +78,6 @@ func (l *Listener) run(ctx context.Context) error {
 	if err := l.awaitServer(ctx); err != nil {
 		return err
 	}
-
 	c := newChecker(l.waits, l.config, l.conn)
 	c.ask, c.count = l.conn.check, l.conn.countSessions
 	var tasks sync.WaitGroup
@@ -129,3 +129,21 @@ func (l *Listener) awaitServer(ctx context.Context) error {
 // Ready is closed once the listener hears announcements (with Config.PollOnly: once it has reached
 // the server). Waits may begin before; what is committed before is found by their first check.
 func (l *Listener) Ready() <-chan struct{} { return l.ready }
+
+// keepPurging purges a few times per retention, and at least hourly, until ctx ends. Any number of processes
+// may do so: the server lets one purge at a time, and to the others there is nothing to do.
+func keepPurging(ctx context.Context, retention time.Duration, log *slog.Logger, purge func(ctx context.Context) (int64, error)) {
+	interval := min(retention/4, time.Hour)
+	for {
+		// Random, so that processes started together do not purge together.
+		sleep(ctx, interval/2+rand.N(interval))
+		if ctx.Err() != nil {
+			return
+		}
+		if n, err := purge(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("pgbarrier: cannot purge", "error", err)
+		} else if n > 0 {
+			log.Info("pgbarrier: purged", "barriers", n)
+		}
+	}
+}

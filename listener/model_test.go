@@ -258,6 +258,12 @@ func subscribe(s *waitSet, tokens []pgbarrier.Token) *Subscription {
 	return sub
 }
 
+// listening is what the receiver does when it has found or lost a session.
+func listening(s *waitSet, yes bool) {
+	s.note(func(s *stats) { s.Connected = yes })
+	s.recheck()
+}
+
 func numbers(s *waitSet) stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,11 +7,8 @@ import (
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
-// What becomes of the waits of a waitSet when an outcome is learned.
-
-// hear takes the payload of a notification on Channel. Anybody who can connect can send there: only
-// an exact token can end a wait, and only its producer and those it was handed to know one before the
-// commit.
+// hear takes the payload of a notification on Channel. Anybody who can connect can send there, but only an exact
+// token can end a wait, and before the commit only its producer and those it was handed to know it.
 func (s *waitSet) hear(payload string) error {
 	t, err := pgbarrier.ParseToken(payload)
 	var n news
@@ -21,16 +18,18 @@ func (s *waitSet) hear(payload string) error {
 	} else {
 		s.stats.Announcements++
 		s.heardAt = time.Now()
-		if s.listening { // breakage: memory only while a session would notice a crash
-			s.announced.remember(t, s.heardAt)
+		if s.stats.Connected { // breakage: memory only while a session would notice a crash
+			if len(s.announced) == announcedMost {
+				clear(s.announced) // most are too old
+			}
+			s.announced[t] = s.heardAt
 		}
 		s.resolve(t, nil, ByAnnouncement, 0, &n) // breakage: announcement ends only its own token
-		if len(s.pending) > 0 {                  // riders
+		if len(s.pending) > 0 {                  // breakage: riders
 			signal(s.wake)
 		}
 	}
 	s.mu.Unlock()
-
 	s.tell(n)
 	return err
 }
@@ -42,20 +41,17 @@ func (s *waitSet) apply(tokens []pgbarrier.Token, answer wire.Answer) (resolved 
 	s.statements++
 	s.origin = answer.Origin
 	for i, outcome := range answer.Outcomes {
-		if outcome != wire.Pending { // breakage: pending stays
-			resolved++
-			s.resolve(tokens[i], pgbarrier.Status(outcome).Err(tokens[i]), ByCheck, s.statements, &n)
+		if outcome == wire.Pending { // breakage: pending stays
+			continue
 		}
-	}
-	for i, outcome := range answer.Outcomes {
-		// Aborted though it was not handed out yet: a crash took it, and the others of its transaction.
+		resolved++
+		s.resolve(tokens[i], pgbarrier.Status(outcome).Err(tokens[i]), ByCheck, s.statements, &n)
 		if outcome == wire.Aborted && tokens[i].XID >= answer.Snapshot.Xmax && s.transactions[tokens[i].XID] != nil {
-			s.checkAll = true
+			s.checkAll = true // not handed out yet: a crash took it, and the others of its transaction
 			clear(s.announced)
 		}
 	}
 	s.mu.Unlock()
-
 	s.tell(n)
 	return resolved
 }
@@ -115,24 +111,15 @@ func (s *waitSet) settle(sub *Subscription, outcome error, statement uint64, n *
 }
 
 const (
-	// announcedFor is for how long an announcement is remembered. The server may be gone for as long as a
-	// heartbeat before a half-open connection shows it, and its successor may lack the commit (asynchronous
-	// replication).
+	// announcedFor is for how long an announcement is remembered. The server may be gone for longer before a
+	// half-open connection shows it, and its successor may lack the commit (asynchronous replication).
 	announcedFor = time.Second // breakage: memory only for a second
 	// announcedMost bounds how many are; each takes about 100 bytes.
 	announcedMost = 8192
 )
 
-// announced remembers when announcements were heard, so that a wait that begins after its own needs no
-// check. The waitSet's lock guards it.
+// announced remembers announcements, so that a wait that begins after its own needs no check.
 type announced map[pgbarrier.Token]time.Time
-
-func (a announced) remember(t pgbarrier.Token, now time.Time) {
-	if len(a) == announcedMost {
-		clear(a) // most are too old
-	}
-	a[t] = now
-}
 
 // has reports whether t was heard a moment ago.
 func (a announced) has(t pgbarrier.Token, now time.Time) bool {

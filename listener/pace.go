@@ -6,19 +6,17 @@ import (
 )
 
 const (
-	// ageShare: what has been pending for an age is asked for again after this share of it, so that a
-	// wait which only a check can end (an abort, a commit that nobody announced) is late by as much of its
-	// length at most, and costs a number of checks that grows with the logarithm of its length.
+	// ageShare: what has been pending for an age is asked for again after this share of it, so that a wait
+	// which only a check can end is late by that, and costs checks that grow with the logarithm of its length.
 	ageShare = 32
 	// riderShare is the same for the time since an announcement: a rider may become visible just after it.
 	riderShare = 4
-	// sessionsPerMilli: with every so many sessions on the server the least pause grows by a millisecond,
-	// so that all listeners together cost a bounded share of the server.
+	// sessionsPerMilli: with every so many sessions on the server the least pause grows by a millisecond, so
+	// that all listeners together cost a bounded share of it.
 	sessionsPerMilli = 16
 )
 
-// pace decides when the next check is due. It is a pure function of what is pending and of how
-// the last check went.
+// pace decides when the next check is due, by what is pending and how the last checks went alone.
 type pace struct {
 	minDelay, maxDelay time.Duration
 }
@@ -36,13 +34,13 @@ func (p pace) due(d demand, last past) time.Time {
 	switch {
 	case !d.wanted:
 		return time.Time{}
-	case last.failures > 0:
+	case last.failures > 0: // breakage: failures
 		// Not sooner for anything: the database is out, and hammering it would not bring it back.
 		return last.ended.Add(p.afterFailures(last.failures))
 	case d.unasked && !d.left:
 		return last.ended // at once: a worker that takes one message at a time would wait for nothing
 	case d.unasked, d.heardAt.After(last.started):
-		return last.ended.Add(least)
+		return last.ended.Add(least) // breakage: least pause
 	default:
 		delay := min(last.ended.Sub(d.youngest)/ageShare, last.ended.Sub(d.heardAt)/riderShare)
 		return last.ended.Add(min(max(delay, least), p.maxDelay))

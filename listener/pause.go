@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// A pause is how a loop of the listener waits when it waits for no connection: until signal has
-// something (it is taken out), the time has come, or ctx ends. A nil signal never has, the zero time
-// never comes. It is a field of each loop, so that a simulation decides whose turn it is.
+// A pause lasts until signal has something (it is taken out; nil never has), the time has come (the zero time
+// never does), or ctx ends. It is a field of each loop, so that a simulation decides whose turn it is.
 type pause func(ctx context.Context, until time.Time, signal <-chan struct{})
 
 // untilReady is the pause of a listener that is not simulated.

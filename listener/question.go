@@ -8,12 +8,11 @@ import (
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
-// Check returns what a check that begins after the call finds of the tokens, in their order. It asks
-// together with all others that wait, in one statement if it can, and waits for no outcome: what is not
-// decided yet is Pending.
+// Check returns what a check that begins after the call finds of the tokens, in their order, in one statement with
+// all else that is asked for. It waits for no outcome: what is not decided yet is Pending.
 //
-// While the database cannot be reached, and before Run, Check waits. If ctx ends first it returns
-// ctx.Err(), and if Run returns, pgbarrier.ErrClosed.
+// While the database cannot be reached, and before Run, Check waits. If ctx ends first it returns ctx.Err(), and
+// if Run returns, pgbarrier.ErrClosed.
 func (l *Listener) Check(ctx context.Context, tokens ...pgbarrier.Token) ([]pgbarrier.Status, error) {
 	if err := validate("check", tokens); err != nil && len(tokens) > 0 {
 		return nil, err
@@ -41,8 +40,7 @@ func (l *Listener) Origin() (origin uint32, known bool) {
 // A question is a call of Check. The next check that succeeds answers it.
 type question struct {
 	node[*question]
-	tokens []pgbarrier.Token
-
+	tokens   []pgbarrier.Token
 	done     chan struct{} // the rest may be read when it is closed
 	statuses []pgbarrier.Status
 	err      error
@@ -55,7 +53,6 @@ func (s *waitSet) ask(tokens []pgbarrier.Token) *question {
 	s.questions.push(&q.node)
 	closed := s.closed
 	s.mu.Unlock()
-
 	if closed != nil {
 		s.answer(nil, nil, closed)
 	}
@@ -63,8 +60,7 @@ func (s *waitSet) ask(tokens []pgbarrier.Token) *question {
 	return q
 }
 
-// answer answers questions that are still asked with the outcomes that one check has found of all their
-// tokens, or all questions with err.
+// answer answers questions with the outcomes that one check has found of all their tokens, or all with err.
 func (s *waitSet) answer(questions []*question, outcomes []wire.Outcome, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

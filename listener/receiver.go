@@ -30,29 +30,27 @@ const (
 	maxReconnect = 10 * time.Second
 )
 
-// A receiver keeps one session and hands what it hears to the waits. The loop of pgxlisten owns the
-// connection, and calls the receiver's methods from one goroutine. Another goroutine, watch, sees to it
-// that the session hears.
+// A receiver keeps one session and hands what it hears to the waits. The loop of pgxlisten owns the connection and
+// calls the receiver's methods, from one goroutine. Another, watch, sees to it that the session hears.
 type receiver struct {
 	waits *waitSet
 	dial  func(ctx context.Context) (*pgx.Conn, error)
 	// probe sends a probe on a connection of its own, and holder names who holds up all notifications.
-	probe  func(ctx context.Context, payload string) error
-	holder func(ctx context.Context) (string, error)
-	config Config
-	random func(n time.Duration) time.Duration // in [0, n)
-	pause  pause
-	ready  func() // called when a session is heard
-
+	probe   func(ctx context.Context, payload string) error
+	holder  func(ctx context.Context) (string, error)
+	config  Config
+	random  func(n time.Duration) time.Duration // in [0, n)
+	pause   pause
+	ready   func()        // called when a session is heard
 	changed chan struct{} // there may be something to do for watch. Capacity 1.
 	mu      sync.Mutex    // guards all below, and the session
-	session *session      // nil: none
+	session *session      // never nil, see noSession
 	delay   time.Duration // before the next
 }
 
 func newReceiver(waits *waitSet, config Config) *receiver {
 	return &receiver{waits: waits, config: config, random: rand.N[time.Duration], pause: untilReady,
-		changed: make(chan struct{}, 1), delay: minReconnect}
+		changed: make(chan struct{}, 1), delay: minReconnect, session: noSession()}
 }
 
 // listen runs the loop until ctx ends: it connects, listens on both channels, receives, and begins again.
@@ -66,8 +64,8 @@ func (r *receiver) listen(ctx context.Context) {
 func (r *receiver) connect(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := r.dial(ctx)
 	if err == nil {
-		// To close the socket would leave a goroutine of pgx for 15 s. And pgxlisten closes the connection with
-		// a context that may have ended, which does not wait for what pgx does about it in a goroutine.
+		// To close the socket would leave a goroutine of pgx for 15 s; and pgxlisten closes the connection with a
+		// context that may have ended, which does not wait for that.
 		r.connected(func() { _ = conn.PgConn().Conn().SetDeadline(time.Now()) }, func() { closeConn(conn) })
 	}
 	return conn, err
@@ -77,7 +75,7 @@ func (r *receiver) connect(ctx context.Context) (*pgx.Conn, error) {
 func (r *receiver) connected(end, close func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.session = &session{end: end, close: close, missing: 2, due: time.Now().Add(queryTimeout), overdue: errNoListen}
+	r.session = &session{end: end, close: close, missing: 2, due: time.Now().Add(queryTimeout), overdue: errors.New("LISTEN was not answered in time")}
 	signal(r.changed)
 }
 
@@ -100,7 +98,6 @@ func (r *receiver) HandleNotification(ctx context.Context, n *pgconn.Notificatio
 	r.mu.Lock()
 	first := r.session.hears(n.Payload, now, until)
 	r.mu.Unlock()
-
 	if first {
 		r.found(ctx, conn)
 	}
@@ -112,10 +109,9 @@ func (r *receiver) HandleNotification(ctx context.Context, n *pgconn.Notificatio
 
 // found: the session hears, and would end if the server crashed.
 func (r *receiver) found(ctx context.Context, conn *pgx.Conn) {
-	// Everything pending is checked now that LISTEN has committed: a commit before was missed.
-	r.waits.setListening(true)
-	r.waits.recheck()
 	r.waits.note(func(s *stats) { s.Connected, s.listenErr, s.Connections = true, nil, s.Connections+1 })
+	// What was committed before LISTEN was, was missed.
+	r.waits.recheck() // breakage: listens
 	r.ready()
 	r.config.Logger.Info("pgbarrier: listening")
 	if r.config.Trace.Connected != nil {
@@ -139,34 +135,31 @@ func (r *receiver) failed(ctx context.Context, err error) {
 	}
 	r.mu.Lock()
 	s := r.session
-	if s == nil {
-		s = &session{close: func() {}}
-	}
 	if s.ended != nil {
 		err = s.ended
 	}
 	proved := !s.proved.IsZero()
-	if proved && time.Since(s.proved) >= healthySpell {
+	if proved && time.Since(s.proved) >= healthySpell && s.ended != errGivenBack {
 		r.delay = minReconnect
 	}
 	// Random: processes that lost the same server do not return to it at once.
 	pause := r.delay/2 + r.random(r.delay)
-	r.session, r.delay = nil, min(2*r.delay, maxReconnect)
+	r.session, r.delay = noSession(), min(2*r.delay, maxReconnect)
 	r.mu.Unlock()
 
 	s.close()
 	if ctx.Err() != nil {
 		return
 	}
-	r.waits.setListening(false)
+	r.waits.note(func(s *stats) { s.Connected, s.listenErr = false, err })
 	if proved {
-		r.waits.recheck() // the server may have crashed
+		// The server may have crashed.
+		r.waits.recheck() // breakage: lost
 	}
 	level := slog.LevelWarn
 	if errors.Is(err, errDeaf) {
 		level = slog.LevelError
 	}
-	r.waits.note(func(s *stats) { s.Connected, s.listenErr = false, err })
 	r.config.Logger.Log(context.Background(), level, "pgbarrier: not listening, waits end by checks", "error", err, "retry_in", pause)
 	if proved && r.config.Trace.Disconnected != nil {
 		r.config.Trace.Disconnected(err)
@@ -174,13 +167,13 @@ func (r *receiver) failed(ctx context.Context, err error) {
 	r.pause(ctx, time.Now().Add(pause), nil)
 }
 
-// giveBack ends the session, and opens none for a while: the check connection needs its place, without
-// which no wait might end.
+// giveBack ends the session, and opens none for a while: the check connection, without which no wait might
+// end, needs its place.
 func (r *receiver) giveBack() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.delay = maxReconnect
-	if r.session != nil {
-		r.session.replace(errGivenBack)
-	}
+	r.session.replace(errGivenBack)
 }
+
+func noSession() *session { return &session{end: func() {}, close: func() {}} }

@@ -10,20 +10,17 @@ import (
 
 // Why a LISTEN connection is replaced.
 var (
-	errNoListen = errors.New("LISTEN was not answered in time")
 	// errDeaf: LISTEN was accepted, the connection works, and nothing was ever heard.
 	errDeaf = errors.New("the LISTEN connection does not hear what is sent to it: it may go through a pooler " +
 		"in transaction mode or to another database; set Config.ListenConnString to a direct connection")
 	errSilent    = errors.New("the LISTEN connection went silent")
-	errNoProbe   = errors.New("cannot send a notification to the LISTEN connection")
 	errGivenBack = errors.New("the LISTEN connection was given back: the server has no room for it and for checks")
 )
 
 // A session is what is known of one LISTEN connection.
 type session struct {
-	end   func() // makes its loop give it up; may be called from anywhere
-	close func() // returns when nothing is left of it
-
+	end     func()    // makes its loop give it up; may be called from anywhere
+	close   func()    // returns when nothing is left of it
 	missing int       // channels that it does not listen on yet
 	proved  time.Time // since when it is known to hear; zero: not yet
 	heardAt time.Time // last
@@ -35,8 +32,8 @@ type session struct {
 }
 
 // hears takes note of a notification, after which nothing has to be done until then. It reports whether it is
-// the session's own probe, heard for the first time. Nothing else proves anything before that: it may have come
-// with the answer to LISTEN, through a pooler that will deliver nothing more.
+// the session's first own probe, before which nothing proves anything: through a pooler that will deliver nothing
+// more, it may have come with the answer to LISTEN.
 func (s *session) hears(payload string, now, until time.Time) (first bool) {
 	first = s.proved.IsZero()
 	if first && payload != s.payload { // breakage: LISTEN believed without proof
@@ -60,17 +57,15 @@ func (s *session) replace(reason error) {
 // errNotSent: a probe's connection was there, and the statement did not return in time.
 var errNotSent = errors.New("the notification was not sent in time")
 
-// watch probes the session when it has heard nothing for long, and replaces it when it does not hear, until
-// ctx ends.
+// watch probes the session when it has heard nothing for long, and replaces it when it does not hear.
 func (r *receiver) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		var due time.Time // zero: nothing will have to be done
 		probe := false
 		r.mu.Lock()
 		s := r.session
-		if s != nil && s.ended == nil {
-			due = s.due
-			probe = s.overdue == nil
+		if s.ended == nil {
+			due, probe = s.due, s.overdue == nil
 		}
 		now := !due.IsZero() && !time.Now().Before(due)
 		if now && !probe {
@@ -110,7 +105,7 @@ func (r *receiver) sendProbe(ctx context.Context, s *session) {
 			s.overdue = errDeaf
 		}
 	case excuse == "":
-		s.replace(fmt.Errorf("%w: %w", errNoProbe, err))
+		s.replace(fmt.Errorf("cannot send a notification to the LISTEN connection: %w", err))
 	default:
 		if s.excuse != excuse {
 			r.config.Logger.Warn("pgbarrier: the LISTEN connection cannot be probed: "+excuse, "error", err)
@@ -119,8 +114,7 @@ func (r *receiver) sendProbe(ctx context.Context, s *session) {
 	}
 }
 
-// excuse returns why it says nothing about the session that a probe could not be sent: no other could be
-// probed either.
+// excuse returns why no session could be probed now, if that is so.
 func (r *receiver) excuse(ctx context.Context, err error) string {
 	switch {
 	case errors.Is(err, errNoRoom):
@@ -135,8 +129,8 @@ func (r *receiver) excuse(ctx context.Context, err error) string {
 	return ""
 }
 
-// sendProbe sends a probe on a connection of its own: a NOTIFY that is held up must not hold up checks, and
-// a pooler would route one of the LISTEN connection's own to a session that hears it by chance.
+// sendProbe sends a probe on a connection of its own: a NOTIFY that is held up must not hold up checks, and a
+// pooler would take one of the LISTEN connection's own to where that listens by chance.
 func (d dialer) sendProbe(ctx context.Context, payload string) error {
 	conn, err := d.dial(ctx) // breakage: probe does not share the check connection
 	if err != nil {

@@ -9,11 +9,10 @@ import (
 	"github.com/pgbarrier/pgbarrier"
 )
 
-// Wait returns nil once the transactions of all the tokens have committed and can be read on the
-// primary. It returns a *pgbarrier.TokenError as soon as one of them is known not to: ErrAborted,
-// ErrExpired, ErrWrongDatabase, ErrInvalidToken. If ctx ends first it returns ctx.Err(), and if Run
-// returns, pgbarrier.ErrClosed: then the wait has no outcome. A database outage delays a wait and
-// never ends it.
+// Wait returns nil once the transactions of all the tokens have committed and can be read on the primary. It
+// returns a *pgbarrier.TokenError as soon as one of them is known not to: ErrAborted, ErrExpired,
+// ErrWrongDatabase, ErrInvalidToken. If ctx ends first it returns ctx.Err(), and if Run returns,
+// pgbarrier.ErrClosed: then the wait has no outcome. A database outage delays a wait and never ends it.
 func (l *Listener) Wait(ctx context.Context, tokens ...pgbarrier.Token) error {
 	sub := l.Subscribe(tokens...)
 	defer sub.Close()
@@ -27,16 +26,15 @@ func (l *Listener) Wait(ctx context.Context, tokens ...pgbarrier.Token) error {
 	return ctx.Err() // breakage: the context's own error
 }
 
-// Subscribe begins a wait for all of the tokens and returns at once. What Wait says of errors holds
-// for [Subscription.Err]. The caller must close the subscription.
+// Subscribe begins a wait for all of the tokens and returns at once. What Wait says of errors holds for
+// [Subscription.Err]. The caller must close the subscription.
 func (l *Listener) Subscribe(tokens ...pgbarrier.Token) *Subscription {
 	return l.subscribe(nil, tokens)
 }
 
-// SubscribeFunc is Subscribe with a function in place of a channel, for callers that keep very many waits:
-// f is called once when the wait has ended, with what Wait would return, but not if that was by
-// [Subscription.Close]. It is called without locks held, by SubscribeFunc itself if the wait ends at once and
-// by the listener's goroutines otherwise, which it must not hold up.
+// SubscribeFunc is Subscribe with a function in place of a channel, for callers that keep very many waits. f is
+// called once, when the wait has ended otherwise than by [Subscription.Close], with what Wait would return: without
+// locks held, by SubscribeFunc itself or by the listener's goroutines, which it must not hold up.
 func (l *Listener) SubscribeFunc(f func(err error), tokens ...pgbarrier.Token) *Subscription {
 	return l.subscribe(f, tokens)
 }
@@ -66,8 +64,7 @@ func (l *Listener) subscribe(call func(error), tokens []pgbarrier.Token) *Subscr
 	return sub
 }
 
-// remindAfter is for how long a wait may last before Run was called.
-const remindAfter = 10 * time.Second
+const remindAfter = 10 * time.Second // that a wait has begun and Run was not called
 
 func (l *Listener) remind() {
 	if !l.begun.Load() {
@@ -92,13 +89,11 @@ var ErrPending = errors.New("pgbarrier: the wait has not ended: receive from Don
 
 var errSubscriptionClosed = fmt.Errorf("the subscription was closed: %w", pgbarrier.ErrClosed)
 
-// A Subscription is one wait, for select statements and callers that keep many waits. It must be
-// closed once it is not needed any more; one that has ended holds nothing.
+// A Subscription is one wait. It must be closed once it is not needed any more; one that has ended holds nothing.
 type Subscription struct {
 	set  *waitSet
 	call func(error)   // or
 	done chan struct{} // when the wait has ended
-
 	// Guarded by set.mu. err does not change any more once the wait has ended.
 	err      error
 	missing  int    // tokens without an outcome

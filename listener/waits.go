@@ -13,10 +13,9 @@ import (
 // A barrier is in pending while somebody waits for it and its outcome is unknown. It is in fresh until a check
 // has asked for it, from then on in the list of its transaction.
 type waitSet struct {
-	wake     chan struct{}  // gets a signal whenever a check may be due sooner than it was. Capacity 1
-	resolved func(Resolved) // unless nil, is told each outcome, without the lock
-
-	mu           sync.Mutex // guards all below, and what is reachable from it
+	wake         chan struct{}  // gets a signal whenever a check may be due sooner than it was. Capacity 1
+	resolved     func(Resolved) // unless nil, is told each outcome, without the lock
+	mu           sync.Mutex     // guards all below, and what is reachable from it
 	pending      map[pgbarrier.Token]*barrier
 	fresh        list[*barrier]
 	transactions map[uint64]*transaction // by xid
@@ -25,14 +24,12 @@ type waitSet struct {
 	questions    list[*question]
 	closed       error // why no wait can begin any more
 	stats        stats
-
-	announced  announced
-	listening  bool      // a session would tell of a crash, see setListening
-	heardAt    time.Time // last announcement
-	statements uint64    // answered; numbers them
-	origin     uint32    // that they told
-	checkAll   bool      // the next check asks for everything
-	youngest   time.Time // since when the youngest is waited for that the last check left pending
+	announced    announced
+	heardAt      time.Time // last announcement
+	statements   uint64    // answered; numbers them
+	origin       uint32    // that they told
+	checkAll     bool      // the next check asks for everything
+	youngest     time.Time // since when the youngest is waited for that the last check left pending
 }
 
 // A barrier is one token that is waited for.
@@ -68,7 +65,6 @@ func (s *waitSet) subscribe(sub *Subscription, tokens []pgbarrier.Token) {
 	}
 	now := time.Now()
 	var n news
-
 	s.mu.Lock()
 	s.stats.Waiting++
 	switch {
@@ -86,7 +82,6 @@ func (s *waitSet) subscribe(sub *Subscription, tokens []pgbarrier.Token) {
 		signal(s.wake)
 	}
 	s.mu.Unlock()
-
 	s.tell(n)
 }
 
@@ -97,7 +92,7 @@ func (s *waitSet) join(e *entry, t pgbarrier.Token, now time.Time) {
 		b = &barrier{token: t, since: now}
 		b.node.element = b
 		s.pending[t] = b
-		s.fresh.push(&b.node)
+		s.fresh.push(&b.node) // breakage: fresh
 	}
 	b.several = b.several || len(e.element.entries) > 1
 	e.barrier = b
@@ -116,7 +111,7 @@ func (s *waitSet) end(sub *Subscription, err error, n *news) {
 	for i := range sub.entries {
 		e := &sub.entries[i]
 		e.leave()
-		if e.barrier != nil && e.barrier.waits.size == 0 {
+		if e.barrier != nil && e.barrier.waits.size == 0 { // breakage: nothing left
 			s.remove(e.barrier)
 		}
 	}
@@ -149,7 +144,6 @@ func (s *waitSet) close(err, runErr error) {
 		s.end(s.ordered.first.element.barriers.first.element.waits.first.element, err, &n)
 	}
 	s.mu.Unlock()
-
 	s.answer(nil, nil, err)
 	s.tell(n)
 }

@@ -115,7 +115,7 @@ func TestWhatWasAnnouncedBeforeTheWaitEndsItAtOnce(t *testing.T) {
 	s := newWaitSet(nil)
 	a, b := token(t, 7), token(t, 8)
 	hear(s, b)
-	s.setListening(true)
+	listening(s, true)
 	hear(s, a)
 	if sub := subscribe(s, []pgbarrier.Token{a}); !ended(sub) || sub.Err() != nil {
 		t.Errorf("ended %v, %v", ended(sub), sub.Err())
@@ -127,8 +127,8 @@ func TestWhatWasAnnouncedBeforeTheWaitEndsItAtOnce(t *testing.T) {
 	}
 	sub.Close()
 
-	for name, lost := range map[string]func(){"check": s.recheck, "session": func() { s.setListening(false) }} {
-		s.setListening(true)
+	for name, lost := range map[string]func(){"check": s.recheck, "session": func() { listening(s, false) }} {
+		listening(s, true)
 		hear(s, a)
 		lost()
 		sub := subscribe(s, []pgbarrier.Token{a})
@@ -142,14 +142,14 @@ func TestWhatWasAnnouncedBeforeTheWaitEndsItAtOnce(t *testing.T) {
 func TestAnAnnouncementIsRememberedForASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newWaitSet(nil)
-		s.setListening(true)
+		listening(s, true)
 		a := token(t, 7)
 		hear(s, a)
 		time.Sleep(announcedFor)
 		if sub := subscribe(s, []pgbarrier.Token{a}); !ended(sub) {
 			t.Error("forgotten too soon")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		sub := subscribe(s, []pgbarrier.Token{a})
 		defer sub.Close()
 		if ended(sub) {
@@ -160,7 +160,7 @@ func TestAnAnnouncementIsRememberedForASecond(t *testing.T) {
 
 func TestMemoryOfAnnouncementsIsBounded(t *testing.T) {
 	s := newWaitSet(nil)
-	s.setListening(true)
+	listening(s, true)
 	first := token(t, 7)
 	hear(s, first)
 	for range announcedMost {
@@ -191,10 +191,10 @@ func TestACheckAsksForWhatIsNewAndForWhatHasEnded(t *testing.T) {
 		t.Errorf("second check goes on with %v, want the ended one", got)
 	}
 	s.recheck()
-	if got := s.toCheck(3, 0); len(got.tokens) != 3 || !got.all {
+	if got := s.toCheck(3, 0); len(got.tokens) != 3 {
 		t.Errorf("after a reconnect asks for %d, want all", len(got.tokens))
 	}
-	if got := s.toCheck(4, 3); len(got.tokens) != 3 || !got.all {
+	if got := s.toCheck(4, 3); len(got.tokens) != 3 {
 		t.Errorf("with few pending asks for %d, want all", len(got.tokens))
 	}
 }
