@@ -60,8 +60,8 @@ func CheckSchema(ctx context.Context, db DB) error {
 	if err := wire.RequireVersion(version); err != nil {
 		return err
 	}
-	// Without announce every wait would still end, but only by checks; without the others a lost row would
-	// read as an abort.
+	// Without announce every wait would still end, but only by checks. The others may be in any mode, after a
+	// pg_restore --disable-triggers for example: the schema knows, and calls nothing aborted that may not be.
 	var missing *string
 	err := db.QueryRow(ctx, `
 		SELECT string_agg(what, ', ') FROM (
@@ -77,9 +77,9 @@ func CheckSchema(ctx context.Context, db DB) error {
 			SELECT format('trigger %s of %s', name, relation), EXISTS (
 				SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass(concat('pgbarrier.', relation))
 					AND tgname = name AND strpos(enabled, tgenabled::text) > 0)
-			FROM (VALUES ('barrier', 'announce', 'OA'), ('barrier', 'lost_id', 'A'), ('barrier', 'lost_row', 'R'),
-				('barrier', 'lost_rows', 'O'), ('barrier', 'lost_table', 'A'), ('origin', 'lost_rows', 'A'),
-				('origin', 'lost_table', 'A'), ('origin', 'only_origin', 'A')) AS t (relation, name, enabled)
+			FROM (VALUES ('barrier', 'announce', 'OA'), ('barrier', 'lost_id', 'OARD'), ('barrier', 'lost_row', 'OARD'),
+				('barrier', 'lost_rows', 'OARD'), ('barrier', 'lost_table', 'OARD'), ('origin', 'lost_rows', 'OARD'),
+				('origin', 'lost_table', 'OARD'), ('origin', 'only_origin', 'OARD')) AS t (relation, name, enabled)
 		) AS part(what, there) WHERE NOT there`).Scan(&missing)
 	if err != nil {
 		return wire.Explain(doing, err)
