@@ -15,7 +15,7 @@ func awaitListening(t *testing.T, conn *pgx.Conn) {
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		var listening bool
 		must(t, conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
-			WHERE datname = current_database() AND query LIKE '%LISTEN "%' AND pid <> pg_backend_pid())`).Scan(&listening))
+			WHERE datname = current_database() AND query ILIKE '%listen%' AND pid <> pg_backend_pid())`).Scan(&listening))
 		if listening {
 			return
 		}

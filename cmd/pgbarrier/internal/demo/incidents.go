@@ -36,7 +36,7 @@ func (b *base) cutListen(ctx context.Context, a approach) {
 		err := b.pool.QueryRow(ctx, `
 			SELECT count(*) FROM (
 				SELECT pg_terminate_backend(pid) AS killed FROM pg_stat_activity
-				WHERE application_name = $1 AND datname = current_database() AND query LIKE '%LISTEN "%'
+				WHERE application_name = $1 AND datname = current_database() AND query ILIKE '%listen%'
 			) AS k WHERE killed`, listenerApplication).Scan(&killed)
 		if err == nil && killed > 0 {
 			b.note(ctx, a, killedListen)
