@@ -93,14 +93,14 @@ func (s *simulation) called(c *simCall) {
 			asked[b.token.ID] = b
 		}
 	}
-	questioned := make(map[[16]byte]bool)
-	for _, q := range s.questions {
-		for _, b := range q.barriers {
-			questioned[b.token.ID] = true
-		}
-	}
 	first := c.check != s.check
 	if first {
+		clear(s.questioned)
+		for _, q := range s.questions {
+			for _, b := range q.barriers {
+				s.questioned[b.token.ID] = true
+			}
+		}
 		s.judgeRate(c)
 		s.asksAll, s.askAll = s.askAll, false
 		clear(s.samples)
@@ -109,7 +109,7 @@ func (s *simulation) called(c *simCall) {
 	for _, t := range c.tokens {
 		b := asked[t.ID]
 		switch {
-		case questioned[t.ID]:
+		case s.questioned[t.ID]:
 			continue
 		case b == nil:
 			// Its wait, or the question, has ended since the check began.

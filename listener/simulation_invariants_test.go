@@ -29,9 +29,10 @@ type invariants struct {
 	changed   bool            // a session was found or lost
 	prompted  bool            // the next check became due at once, now
 
-	withdrawn int        // waits and questions that have ended since the last check began
-	functions []*simWait // with a function, that have ended
-	excused   time.Time  // when last no session could be probed
+	questioned map[[16]byte]bool // that this check may ask for because of a question, withdrawn since or not
+	withdrawn  int               // waits and questions that have ended since the last check began
+	functions  []*simWait        // with a function, that have ended
+	excused    time.Time         // when last no session could be probed
 }
 
 // judged is what invariants need to know of a barrier.

@@ -125,7 +125,7 @@ func simulate(t *testing.T, seed uint64, verbose bool) (s *simulation) {
 func newSimulation(seed uint64) *simulation {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := &simulation{rng: rng, begun: time.Now(), actions: 10 + rng.IntN(50)}
-	s.contact, s.samples = 1, make(map[uint64]int)
+	s.contact, s.samples, s.questioned = 1, make(map[uint64]int), make(map[[16]byte]bool)
 	s.config = Config{
 		PollOnly:  s.chance(0.2),
 		MinDelay:  []time.Duration{time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond}[rng.IntN(3)],
