@@ -91,11 +91,13 @@ func TestAHookThatFailsDoesNotEndRun(t *testing.T) {
 func TestALockTimeoutEndsNeitherRunNorAPoll(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
+	execute(t, pool, "CREATE TABLE public.locked ()")
+	disturbed(t, pool, "IF current_setting('lock_timeout') <> '0' THEN PERFORM FROM public.locked; END IF")
 	tx := begin(t, pool)
 	token := create(t, tx)
 	impatient := open(t, withSetting(t, pool.Config().ConnString(), "lock_timeout", "20ms"))
 	locker := begin(t, pool)
-	execute(t, locker, "LOCK TABLE pgbarrier.barrier IN ACCESS EXCLUSIVE MODE")
+	execute(t, locker, "LOCK TABLE public.locked IN ACCESS EXCLUSIVE MODE")
 	l := runUnready(t, impatient, listener.Config{})
 	var failed atomic.Bool
 	polling := make(chan error, 1)
@@ -162,9 +164,9 @@ func TestTheListenerChecksInReadCommittedWhateverTheDefault(t *testing.T) {
 func TestAStatementTimeoutOfThePoolEndsNoCheck(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
+	disturbed(t, pool, "PERFORM pg_sleep(0.3)")
 	tx := begin(t, pool)
 	token := create(t, tx)
-	disturbed(t, pool, "PERFORM pg_sleep(0.3)")
 	l := run(t, open(t, withSetting(t, pool.Config().ConnString(), "statement_timeout", "200")), listener.Config{})
 	sub := l.Subscribe(token)
 	defer sub.Close()
