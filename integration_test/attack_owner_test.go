@@ -142,7 +142,7 @@ func TestTheOwnersRightsAreNotHadThroughTheInnerFunctions(t *testing.T) {
 		}
 	}
 	// The others say nothing that their callers could not find out, and change nothing.
-	for _, sql := range []string{"SELECT pgbarrier.seed(gen_random_uuid())", "SELECT pgbarrier.first_id(now())", "SELECT pgbarrier.never_assigned('3')", "SELECT pgbarrier.unusual(false, 'x')",
+	for _, sql := range []string{"SELECT pgbarrier.seed(gen_random_uuid())", "SELECT pgbarrier.first_id(now())", "SELECT pgbarrier.never_assigned('3')", "SELECT pgbarrier.unusual('x')",
 		"SELECT pgbarrier.split('{a}')", "SELECT pgbarrier.letters('{a}', '{}', 'x', 'I')"} {
 		execute(t, attacker, sql)
 	}
