@@ -18,6 +18,16 @@ import (
 	"github.com/pgbarrier/pgbarrier/listener"
 )
 
+// impatient is a Waiter whose checks fail in an outage, where a listener's wait.
+type impatient struct {
+	*listener.Listener
+	pool *pgxpool.Pool
+}
+
+func (w impatient) Check(ctx context.Context, tokens ...pgbarrier.Token) ([]pgbarrier.Status, error) {
+	return pgbarrier.Check(ctx, w.pool, tokens...)
+}
+
 // pollWaiter is a Waiter without WaitFunc, and without a listener.
 type pollWaiter struct{ pool *pgxpool.Pool }
 
@@ -136,6 +146,9 @@ func TestTheSuiteNoticesWhatAnAdapterGetsWrong(t *testing.T) {
 				on = devpg.ForTest(t)
 			}
 			db := suiteDatabase(t, on.DatabaseForTest(t))
+			if test.fault == buryInOutage {
+				db.Waiter = impatient{db.Waiter.(*listener.Listener), db.Pool}
+			}
 			db.Restart = on.Restart
 			delete(adapter.Lacks, guardtest.DatabaseRestart)
 			r := &recorder{TB: t}
