@@ -27,7 +27,6 @@ const (
 	waitInWorker             fault = "it waits in a worker as long as it takes"
 	neverHasten              fault = "it says that it hastens, and does not"
 	forgetAtRestart          fault = "the broker forgets at a restart what workers have"
-	buryInOutage             fault = "an error of the database is one of the message"
 	loseAtStop               fault = "a worker that stops acknowledges what it waits with"
 	stopLate                 fault = "a worker that stops waits for transactions"
 	runAtStop                fault = "a worker that stops runs what it waits with"

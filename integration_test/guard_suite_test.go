@@ -18,16 +18,6 @@ import (
 	"github.com/pgbarrier/pgbarrier/listener"
 )
 
-// impatient is a Waiter whose checks fail in an outage, where a listener's wait.
-type impatient struct {
-	*listener.Listener
-	pool *pgxpool.Pool
-}
-
-func (w impatient) Check(ctx context.Context, tokens ...pgbarrier.Token) ([]pgbarrier.Status, error) {
-	return pgbarrier.Check(ctx, w.pool, tokens...)
-}
-
 // pollWaiter is a Waiter without WaitFunc, and without a listener.
 type pollWaiter struct{ pool *pgxpool.Pool }
 
@@ -130,7 +120,7 @@ func TestTheSuiteNoticesWhatAnAdapterGetsWrong(t *testing.T) {
 		{neverHasten, "What was given back", "what was given back ran late"},
 		{ackOnDelivery, "A killed worker", "messages ran 1 times"},
 		{forgetAtRestart, "A restart of the broker", "messages ran 1 times"},
-		{buryInOutage, "A restart of the database", ""},
+		{dropAsFailure, "A restart of the database", "is among the dead letters"},
 		{loseAtStop, "A worker that is stopped", "messages ran 1 times"},
 		{stopLate, "A worker that is stopped", "does not stop"},
 		{runAtStop, "A worker that is stopped", "its transaction's row cannot be read"},
@@ -142,13 +132,10 @@ func TestTheSuiteNoticesWhatAnAdapterGetsWrong(t *testing.T) {
 			adapter := (&memoryBroker{broken: test.fault}).adapter()
 			adapter.Patience = 10 * time.Second
 			on := server
-			if test.fault == buryInOutage {
+			if test.names == "A restart of the database" {
 				on = devpg.ForTest(t)
 			}
 			db := suiteDatabase(t, on.DatabaseForTest(t))
-			if test.fault == buryInOutage {
-				db.Waiter = impatient{db.Waiter.(*listener.Listener), db.Pool}
-			}
 			db.Restart = on.Restart
 			delete(adapter.Lacks, guardtest.DatabaseRestart)
 			r := &recorder{TB: t}

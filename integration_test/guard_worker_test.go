@@ -94,9 +94,6 @@ func (w *memoryWorker) decide(m *queued, l *lease) guard.Decision {
 	if w.queue.broken == runAtStop && errors.Is(d.Err, guard.ErrShutdown) {
 		d.Verdict = guard.Run
 	}
-	if w.queue.broken == buryInOutage && d.Verdict == guard.Later && d.Err != guard.ErrPending && d.Err != guard.ErrShutdown {
-		d.Verdict = guard.Reject
-	}
 	return d
 }
 
