@@ -23,13 +23,15 @@ func TestAFloodOfAStrangersNotificationsFailsNoCommit(t *testing.T) {
 	migrate(t, pool)
 	execute(t, pool, "CREATE TABLE orders (id integer)")
 	heard := listen(t, pool)
-	go func() { // somebody has to empty the queue
+	var hearing sync.WaitGroup
+	hearing.Go(func() { // somebody has to empty the queue
 		for {
 			if _, err := heard.WaitForNotification(t.Context()); err != nil {
 				return
 			}
 		}
-	}()
+	})
+	t.Cleanup(hearing.Wait) // the test's context ends before
 	stranger := connect(t, as(t, elsewhere, newRole(t, elsewhere)))
 
 	var stop atomic.Bool
