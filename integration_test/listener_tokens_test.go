@@ -16,7 +16,7 @@ func TestTokensThatHaveNoOutcomeHereSayWhy(t *testing.T) {
 	wait(t, l, pgbarrier.ErrWrongDatabase, committed(t, migratedDatabase(t)))
 
 	forged := committed(t, pool)
-	forged.XID++
+	forged.XID = aborted(t, pool).XID
 	wait(t, l, pgbarrier.ErrInvalidToken, forged)
 
 	purged := committed(t, pool)

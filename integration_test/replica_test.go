@@ -71,7 +71,7 @@ func TestAStandbyJudgesEveryKindOfToken(t *testing.T) {
 	migrate(t, other)
 	good, bad, lost, foreign := committed(t, r.pool), aborted(t, r.pool), lostAtSavepoint(t, r.pool), committed(t, other)
 	forged, notOurs, future := good, good, good
-	forged.XID--
+	forged.XID = bad.XID
 	notOurs.Origin++
 	future.ID[15]++
 	future.XID += 1 << 20 // as of a crash that took it
