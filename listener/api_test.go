@@ -115,9 +115,9 @@ func TestAFunctionIsCalledOnceWhenItsWaitHasEnded(t *testing.T) {
 		got = nil
 	}
 
-	sub := l.SubscribeFunc(f, a)
+	sub := l.subscribe(f, []pgbarrier.Token{a})
 	want("pending")
-	if sub.Err() != ErrPending || sub.Done() != nil {
+	if sub.Err() != ErrPending {
 		t.Errorf("Err is %v", sub.Err())
 	}
 	hear(l.waits, a)
@@ -125,22 +125,22 @@ func TestAFunctionIsCalledOnceWhenItsWaitHasEnded(t *testing.T) {
 	sub.Close()
 	want("closed afterwards")
 
-	l.SubscribeFunc(f, a).Close()
+	l.WaitFunc(f, a)()
 	want("closed")
-	l.SubscribeFunc(f, a, b)
+	l.WaitFunc(f, a, b)
 	l.waits.toCheck(1, 0)
 	l.waits.apply([]pgbarrier.Token{a, b}, found(pgbarrier.Committed, pgbarrier.Aborted))
 	want("one of two aborted", pgbarrier.ErrAborted)
-	l.SubscribeFunc(f)
+	l.WaitFunc(f)
 	want("no tokens", pgbarrier.ErrInvalidToken)
 	listening(l.waits, true)
 	hear(l.waits, a)
-	l.SubscribeFunc(f, a)
+	l.WaitFunc(f, a)
 	want("remembered", nil)
-	l.SubscribeFunc(f, b)
+	l.WaitFunc(f, b)
 	l.waits.close(pgbarrier.ErrClosed, nil)
 	want("Run has returned", pgbarrier.ErrClosed)
-	l.SubscribeFunc(f, b)
+	l.WaitFunc(f, b)
 	want("after that", pgbarrier.ErrClosed)
 	assertEmpty(t, l.waits)
 }
@@ -200,8 +200,10 @@ func TestStatsStillTellWhyRunFailed(t *testing.T) {
 
 func TestAWaitTakesLessThan500Bytes(t *testing.T) {
 	for name, begin := range map[string]func(l *Listener, tok pgbarrier.Token) *Subscription{
-		"Subscribe":     func(l *Listener, tok pgbarrier.Token) *Subscription { return l.Subscribe(tok) },
-		"SubscribeFunc": func(l *Listener, tok pgbarrier.Token) *Subscription { return l.SubscribeFunc(func(error) {}, tok) },
+		"Subscribe": func(l *Listener, tok pgbarrier.Token) *Subscription { return l.Subscribe(tok) },
+		"WaitFunc": func(l *Listener, tok pgbarrier.Token) *Subscription {
+			return l.subscribe(func(error) {}, []pgbarrier.Token{tok})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, err := New(pool(t), Config{})

@@ -19,7 +19,7 @@ type simWait struct {
 	canceled bool
 	begun    time.Time
 
-	function bool // SubscribeFunc
+	function bool // WaitFunc
 	called   int
 }
 
@@ -100,7 +100,7 @@ func (s *simulation) subscribe(barriers []*simBarrier) {
 		synctest.Wait()
 	case p == 1 && !s.deciding || p == 2:
 		w.function = true
-		sub := s.listener.SubscribeFunc(func(err error) { s.callback(w, err) }, tokens...)
+		sub := s.listener.subscribe(func(err error) { s.callback(w, err) }, tokens)
 		w.ended, w.err, w.cancel = func() bool { return sub.Err() != ErrPending }, sub.Err, sub.Close
 	default:
 		sub := s.listener.Subscribe(tokens...)
@@ -109,7 +109,7 @@ func (s *simulation) subscribe(barriers []*simBarrier) {
 	}
 }
 
-// callback is what SubscribeFunc calls.
+// callback is what WaitFunc calls.
 func (s *simulation) callback(w *simWait, err error) {
 	w.called++
 	if !s.waits.mu.TryLock() {

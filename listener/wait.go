@@ -32,17 +32,11 @@ func (l *Listener) Subscribe(tokens ...pgbarrier.Token) *Subscription {
 	return l.subscribe(nil, tokens)
 }
 
-// SubscribeFunc is Subscribe with a function in place of a channel, for callers that keep very many waits. f is
-// called once, when the wait has ended otherwise than by [Subscription.Close], with what Wait would return: without
-// locks held, by SubscribeFunc itself or by the listener's goroutines, which it must not hold up.
-func (l *Listener) SubscribeFunc(f func(err error), tokens ...pgbarrier.Token) *Subscription {
-	return l.subscribe(f, tokens)
-}
-
-// WaitFunc begins a wait of which f is told the end, as by SubscribeFunc, unless stop is called before: what
-// package guard asks of a waiter for messages that it gave back.
+// WaitFunc begins a wait with a function in place of a goroutine or a channel, for callers that keep very many. f
+// is called once, when the wait has ended, with what Wait would return: without locks held, by WaitFunc itself or by
+// the listener's goroutines, which it must not hold up. After stop it is not called, unless the wait had just ended.
 func (l *Listener) WaitFunc(f func(err error), tokens ...pgbarrier.Token) (stop func()) {
-	return l.SubscribeFunc(f, tokens...).Close
+	return l.subscribe(f, tokens).Close
 }
 
 func (l *Listener) subscribe(call func(error), tokens []pgbarrier.Token) *Subscription {
@@ -109,7 +103,7 @@ type entry struct {
 }
 
 // Done is closed when the wait has ended: all of its tokens are committed, one of them is not, the
-// listener has stopped, or Close was called. It is nil with [Listener.SubscribeFunc].
+// listener has stopped, or Close was called.
 func (s *Subscription) Done() <-chan struct{} { return s.done }
 
 // Err returns nil if all tokens are committed, a *pgbarrier.TokenError for the first that is known
@@ -120,8 +114,7 @@ func (s *Subscription) Err() error {
 	return s.err
 }
 
-// Close ends the wait. It may be called at any time, more than once, and by any goroutine. A function
-// given to [Listener.SubscribeFunc] is not called after that, unless the wait had just ended.
+// Close ends the wait. It may be called at any time, more than once, and by any goroutine.
 func (s *Subscription) Close() {
 	s.set.mu.Lock()
 	defer s.set.mu.Unlock()
