@@ -62,6 +62,7 @@ type simBarrier struct {
 	lostIn     int             // the life whose end lost it after it was seen; 0: not lost
 	lostAt     time.Time
 	purged     bool
+	announced  bool // and heard
 	judged
 }
 

@@ -103,6 +103,9 @@ func (s *simulation) hear() {
 			continue
 		}
 		s.log("heard announcement of", t.XID)
+		for _, b := range s.barriers {
+			b.announced = b.announced || b.token == t
+		}
 		s.heardAt = time.Now()
 		s.prompted = true
 		s.endsAtOnce(t, "its announcement was heard")
@@ -200,13 +203,14 @@ func (s *simulation) right(b *simBarrier, err error) bool {
 }
 
 // same: a later wait gets the same outcome, except that a crash undoes a commit which had been seen, and
-// that ErrExpired, which says that nothing is known, follows a purge. What follows ErrExpired: nil if a wait
-// for several knew of the commit before the purge, ErrAborted if a crash has taken the transaction since.
+// that ErrExpired, which says that nothing is known, follows a purge. What follows ErrExpired: nil if an
+// announcement, or a wait for several, tells of the commit before the purge, ErrAborted if a crash has taken the
+// transaction since.
 func (s *simulation) same(w *simWait, b *simBarrier, err error) {
 	life := s.server.db.lives
 	if b.known && b.last != err {
 		lost := b.last == nil && b.lostIn > 0
-		earlier := b.last == pgbarrier.ErrExpired && err == nil && len(w.barriers) > 1
+		earlier := b.last == pgbarrier.ErrExpired && err == nil && (b.announced || len(w.barriers) > 1)
 		crashed := b.last == pgbarrier.ErrExpired && err == pgbarrier.ErrAborted && b.lastIn < life
 		if !lost && !earlier && !crashed && err != pgbarrier.ErrExpired {
 			s.fail("same outcome: barrier %d was %v, and is now %v", b.number, b.last, err)
