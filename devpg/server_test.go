@@ -37,7 +37,7 @@ func everyMajor(t *testing.T, test func(t *testing.T, c Config)) {
 
 func query[T any](t testing.TB, url, sql string) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	conn, err := connect(ctx, url)
 	if err != nil {
@@ -57,7 +57,7 @@ func query[T any](t testing.TB, url, sql string) T {
 
 func execute(t testing.TB, url, sql string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	conn, err := connect(ctx, url)
 	if err != nil {
@@ -72,7 +72,7 @@ func execute(t testing.TB, url, sql string) {
 // eventually polls, for what the server gives no signal of.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 30 s: %s", what)
 		}

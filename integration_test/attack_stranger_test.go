@@ -124,7 +124,7 @@ func TestAFullTableOfLocksHoldsNoCommitUpForLong(t *testing.T) {
 	heard := listen(t, pool)
 	var longest time.Duration
 	for range 10 {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		tx := begin(t, pool)
 		token := create(t, tx)
 		began := time.Now()

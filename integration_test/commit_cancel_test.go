@@ -65,7 +65,7 @@ func TestACancelledCommitHasTheOutcomeOfItsBarrier(t *testing.T) {
 			execute(t, pool, "SELECT pg_cancel_backend(pid), pg_sleep(0.0005) FROM unnest($1::int[]) pid", victims)
 		}
 	})
-	for began := time.Now(); (good.Load() < 200 || bad.Load() < 3) && time.Since(began) < time.Minute && !t.Failed(); {
+	for began := time.Now(); (good.Load() < 200 || bad.Load() < 3) && time.Since(began) < patience && !t.Failed(); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	stop.Store(true)

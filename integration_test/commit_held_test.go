@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -77,7 +76,7 @@ func TestNoCommitWaitsForANotifyThatIsHeldUp(t *testing.T) {
 		var producers sync.WaitGroup
 		for range 5 {
 			producers.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				tx, err := pool.Begin(ctx)
 				if err != nil {

@@ -174,10 +174,13 @@ func wantErr(t testing.TB, what string, err, expected error) {
 	}
 }
 
+// patience is how long a test waits for what must come, so that a full machine fails none.
+const patience = 2 * time.Minute
+
 // eventually waits for what PostgreSQL gives no signal of.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !condition(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never came that %s", what)
 		}

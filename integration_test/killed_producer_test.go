@@ -43,7 +43,7 @@ func TestTheWaitForAProducerKilledBeforeInOrAfterCommitEndsWithTheTruth(t *testi
 		for _, sub := range subs {
 			select {
 			case <-sub.Done():
-			case <-time.After(30 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("the wait did not end")
 			}
 		}

@@ -24,7 +24,7 @@ func runErr(t testing.TB, pool *pgxpool.Pool) error {
 	select {
 	case err := <-ran:
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("Run goes on: %+v", l.Stats())
 		return nil
 	}

@@ -34,7 +34,7 @@ func TestWhenRunReturnsInACheckNoGoroutineIsLeft(t *testing.T) {
 	cancel()
 	select {
 	case <-ran:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("Run has not returned")
 	}
 	stacks := make([]byte, 1<<20)

@@ -21,7 +21,7 @@ func run(t testing.TB, pool *pgxpool.Pool, config listener.Config) *listener.Lis
 	l := runUnready(t, pool, config)
 	select {
 	case <-l.Ready():
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("not ready: %+v", l.Stats())
 	}
 	return l
@@ -48,7 +48,7 @@ func runUnready(t testing.TB, pool *pgxpool.Pool, config listener.Config) *liste
 // wait fails the test unless the wait ends with expected (nil: committed) before long.
 func wait(t testing.TB, l *listener.Listener, expected error, tokens ...pgbarrier.Token) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := l.Wait(ctx, tokens...); !errors.Is(err, expected) {
 		t.Fatalf("the wait ended with %v, want %v; %+v", err, expected, l.Stats())
@@ -72,7 +72,7 @@ func wantEnd(t testing.TB, sub *listener.Subscription, expected error) {
 	t.Helper()
 	select {
 	case <-sub.Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the wait did not end")
 	}
 	if err := sub.Err(); !errors.Is(err, expected) {
@@ -171,7 +171,7 @@ func TestACommitWhoseAnswerTheProducerNeverSawHasTheTrueOutcome(t *testing.T) {
 		}
 		select {
 		case <-sub.Done():
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("the wait did not end")
 		}
 		exists := query[bool](t, pool, "SELECT EXISTS (SELECT FROM pgbarrier.barrier WHERE id = $1)", token.ID)

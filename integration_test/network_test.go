@@ -29,7 +29,7 @@ func TestAHalfOpenConnectionIsNoticedAndReplaced(t *testing.T) {
 	wantEnd(t, sub, nil)
 	select {
 	case <-lost:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the dead connection was not noticed")
 	}
 	eventually(t, "the listener is connected again", func() bool { return l.Stats().Connected })

@@ -52,7 +52,7 @@ func TestAPurgeThatRacesWaitsMakesNoneOfThemWrong(t *testing.T) {
 				}
 				select {
 				case <-sub.Done():
-				case <-time.After(30 * time.Second):
+				case <-time.After(patience):
 					t.Error("the wait did not end")
 					return
 				}

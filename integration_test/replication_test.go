@@ -115,7 +115,7 @@ func outcome(t testing.TB, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(2 * time.Minute):
+	case <-time.After(patience):
 		t.Fatal("the wait does not end")
 		return nil
 	}

@@ -129,7 +129,7 @@ func TestATriggerThatIsEnabledAlwaysIsLeftAlone(t *testing.T) {
 	execute(t, pool, "ALTER TABLE pgbarrier.barrier ENABLE ALWAYS TRIGGER announce")
 	tx := begin(t, pool)
 	create(t, tx)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := pgbarrier.CheckSchema(ctx, pool); err != nil {
 		t.Error(err)

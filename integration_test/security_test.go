@@ -87,7 +87,7 @@ func TestAStrangerKeepsNobodyFromCommittingWaitingOrPurging(t *testing.T) {
 		wantDenied(t, sql, err)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tx := begin(t, pool)
 	execute(t, tx, "SET LOCAL lock_timeout = 1")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -68,7 +67,7 @@ func checked(ctx context.Context, db pgbarrier.DB, token pgbarrier.Token) error 
 // asked asks for the token in every way; without a listener, in every way but that.
 func asked(t testing.TB, pool *pgxpool.Pool, l *listener.Listener, token pgbarrier.Token, judge func(how string, err error)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for how, ask := range ways {
 		judge(how, ask(ctx, pool, l, token))

@@ -52,7 +52,7 @@ func command(t *testing.T, url string, args ...string) (*exec.Cmd, *bytes.Buffer
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, self, args...)
 	for _, v := range os.Environ() {

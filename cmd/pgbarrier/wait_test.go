@@ -12,7 +12,7 @@ import (
 // awaitListening returns when somebody listens in conn's database.
 func awaitListening(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		var listening bool
 		must(t, conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
 			WHERE datname = current_database() AND query ILIKE '%listen%' AND pid <> pg_backend_pid())`).Scan(&listening))
