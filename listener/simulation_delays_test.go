@@ -86,7 +86,6 @@ func (s *simulation) called(c *simCall) {
 	if c.kind != callCheck || c.attempt > 0 {
 		return
 	}
-	pending := len(s.waits.pending)
 	asked := make(map[[16]byte]*simBarrier, len(c.tokens))
 	for _, w := range s.live {
 		for _, b := range w.barriers {
@@ -102,6 +101,7 @@ func (s *simulation) called(c *simCall) {
 			}
 		}
 		s.judgeRate(c)
+		s.pending = len(s.waits.pending) // what is to be asked was decided a moment ago
 		s.asksAll, s.askAll = s.askAll, false
 		clear(s.samples)
 		s.snapshots = s.snapshots[:0]
@@ -119,9 +119,9 @@ func (s *simulation) called(c *simCall) {
 			continue
 		case b.askedIn == c.check:
 			s.fail("size: check %d asks twice for barrier %d", c.check, b.number)
-		case !b.asked || pending <= simFew || s.asksAll || b.seen && b.among:
+		case !b.asked || s.pending <= simFew || s.asksAll || b.seen && b.among:
 		case first:
-			s.fail("size: check %d asks again for barrier %d, though %d are pending and it is not known to have ended", c.check, b.number, pending)
+			s.fail("size: check %d asks again for barrier %d, though %d are pending and it is not known to have ended", c.check, b.number, s.pending)
 		case s.allSnapshots(func(snapshot wire.Snapshot) bool { return snapshot.Running(t.XID) }):
 			s.fail("size: check %d asks for barrier %d, whose transaction %d runs", c.check, b.number, t.XID)
 		case s.allSnapshots(func(snapshot wire.Snapshot) bool { return t.XID >= snapshot.Xmax }):

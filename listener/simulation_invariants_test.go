@@ -22,6 +22,7 @@ type invariants struct {
 	noRooms   int             // of them in a row because there was no room
 	askAll    bool            // the next check may ask for everything
 	asksAll   bool            // this one may
+	pending   int             // waits when this check began
 	snapshots []wire.Snapshot // that this check has got
 	samples   map[uint64]int  // tokens that this check has asked for of transactions beyond its snapshot
 	counted   int             // sessions on the server, as the listener knows
