@@ -101,7 +101,7 @@ func (s *simulation) called(c *simCall) {
 			}
 		}
 		s.judgeRate(c)
-		s.pending = len(s.waits.pending) // what is to be asked was decided a moment ago
+		s.pending, s.checkAt = len(s.waits.pending), time.Now() // what is to be asked was decided a moment ago
 		s.asksAll, s.askAll = s.askAll, false
 		clear(s.samples)
 		s.snapshots = s.snapshots[:0]
@@ -129,7 +129,7 @@ func (s *simulation) called(c *simCall) {
 				s.fail("size: check %d asks for several barriers of transaction %d, which the snapshot does not know", c.check, t.XID)
 			}
 		}
-		b.asked, b.askedIn, b.askedAt = true, c.check, time.Now()
+		b.asked, b.askedIn, b.askedAt = b.joined.Before(s.checkAt), c.check, time.Now()
 	}
 	s.check = c.check
 }

@@ -23,6 +23,7 @@ type invariants struct {
 	askAll    bool            // the next check may ask for everything
 	asksAll   bool            // this one may
 	pending   int             // waits when this check began
+	checkAt   time.Time       // when that was
 	snapshots []wire.Snapshot // that this check has got
 	samples   map[uint64]int  // tokens that this check has asked for of transactions beyond its snapshot
 	counted   int             // sessions on the server, as the listener knows
