@@ -42,7 +42,9 @@ func conformance(t *testing.T) (guardtest.Database, guardtest.Adapter) {
 	}
 	t.Cleanup(own.Close)
 	return db, guardtest.Adapter{
-		Open:    func(t testing.TB, name string, attempts int) guardtest.Queue { return open(t, own.Addr, name, attempts) },
+		Open: func(t testing.TB, name string, attempts int) guardtest.Queue {
+			return open(t, own.Addr, name, attempts)
+		},
 		Restart: own.Restart,
 		Config:  guard.Config{Slots: 2},
 	}

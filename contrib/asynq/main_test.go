@@ -42,6 +42,8 @@ func runAll(m *testing.M) (code int) {
 	if err != nil {
 		code = fail(err)
 	} else {
+		_ = os.Setenv("EXAMPLE_DATABASE_URL", postgres.URL())
+		_ = os.Setenv("EXAMPLE_REDIS_ADDR", broker.Addr)
 		code = m.Run()
 		broker.Close()
 	}
