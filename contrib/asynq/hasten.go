@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/pgbarrier/pgbarrier/guard"
 )
@@ -45,7 +46,7 @@ func (w *worker) revive(ctx context.Context, d guard.Decision) {
 func (w *worker) run(queue, id, handedBack string) error {
 	info, err := w.inspector.GetTaskInfo(queue, id)
 	switch {
-	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
+	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound), errors.Is(err, redis.ErrClosed):
 		return nil
 	case err != nil:
 		return err
