@@ -2,7 +2,9 @@ package pgbarrierasynq
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,6 +58,7 @@ func TestATaskIDIsOneTransactionsOnly(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr})
 	defer func() { _ = rdb.Close() }()
 	client := asynq.NewClientFromRedisClient(rdb)
+	queue := strings.ToLower(rand.Text())
 	var ids []string
 	for _, end := range []error{errRollback, nil} {
 		if err := notify.BeginFunc(t.Context(), pool, func(ctx context.Context, tx pgx.Tx) error {
@@ -64,7 +67,7 @@ func TestATaskIDIsOneTransactionsOnly(t *testing.T) {
 				return err
 			}
 			for i, id := range []string{"order-7", "order-7", guard.DedupID("order-7", current)} {
-				task, err := NewTask(ctx, "order:ship", nil, asynq.Queue("task-ids"), asynq.TaskID(id))
+				task, err := NewTask(ctx, "order:ship", nil, asynq.Queue(queue), asynq.TaskID(id))
 				if err != nil {
 					return err
 				}
@@ -84,7 +87,7 @@ func TestATaskIDIsOneTransactionsOnly(t *testing.T) {
 	if len(ids) != 2 || ids[0] == ids[1] {
 		t.Errorf("the ids of two transactions' tasks are %q", ids)
 	}
-	task, err := NewTask(t.Context(), "order:ship", nil, asynq.Queue("task-ids"), asynq.TaskID("order-7"))
+	task, err := NewTask(t.Context(), "order:ship", nil, asynq.Queue(queue), asynq.TaskID("order-7"))
 	if err != nil {
 		t.Fatal(err)
 	}
