@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -29,7 +30,8 @@ func Consume(ctx context.Context, dial Dial, g *guard.Guard, config Config, hand
 	if err != nil {
 		return err
 	}
-	c := &consumer{Config: config, guard: g, handle: handle, stopped: ctx, due: newDue()}
+	c := &consumer{Config: config, guard: g, handle: handle, stopped: ctx, due: newDue(), workers: make(chan struct{}, config.Workers)}
+	defer c.tasks.Wait()
 	started := false
 	var pause time.Duration
 	for ctx.Err() == nil {
@@ -58,6 +60,8 @@ type consumer struct {
 	handle  Handler
 	stopped context.Context // ends when it is to stop
 	due     *due
+	workers chan struct{} // has an element for each message that is handled
+	tasks   sync.WaitGroup
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -22,7 +22,7 @@ type session struct {
 	// alive ends when a connection is lost, waiting also when the consumer stops. Both end by being canceled.
 	alive, waiting context.Context
 
-	slots, workers chan struct{} // have an element for each message that is held, or handled
+	slots chan struct{} // has an element for each message that is held
 }
 
 // closeTimeout is how long an orderly stop waits for a broker that does not answer.
@@ -73,7 +73,7 @@ func (c *consumer) session(ctx context.Context, dial Dial) (consumed bool, err e
 	}
 	s := &session{
 		consumer: c, channel: channel, pool: newPublishers(publishing, c.Queue), alive: alive, waiting: waiting,
-		slots: make(chan struct{}, c.Slots), workers: make(chan struct{}, c.Workers),
+		slots: make(chan struct{}, c.Slots),
 	}
 	if err := channel.Qos(c.Prefetch, 0, false); err != nil {
 		return false, err
@@ -84,8 +84,7 @@ func (c *consumer) session(ctx context.Context, dial Dial) (consumed bool, err e
 		return false, err
 	}
 
-	var tasks sync.WaitGroup
-	tasks.Go(func() { s.hasten(publishing) })
+	c.tasks.Go(func() { s.hasten(publishing) })
 	stopping := make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
 		defer close(stopping)
@@ -94,16 +93,15 @@ func (c *consumer) session(ctx context.Context, dial Dial) (consumed bool, err e
 		stopWaiting()
 	})
 	for d := range deliveries { // no more than Prefetch at once
-		tasks.Go(func() { s.deliver(d) })
+		c.tasks.Go(func() { s.deliver(d) })
 	}
 	if unhook() {
-		// Not by us: the connection is lost, or the queue deleted.
+		// Not by us: the connection is lost, or the queue deleted. Handlers may go on, and keep their workers.
 		lose(errors.New("the broker has canceled the consumer"))
-		tasks.Wait()
 		return true, context.Cause(alive)
 	}
 	<-stopping
-	tasks.Wait()
+	c.tasks.Wait()
 	return true, nil
 }
 
