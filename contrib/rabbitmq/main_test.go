@@ -33,6 +33,9 @@ func runAll(m *testing.M) (code int) {
 		broker, err = startNode(ctx)
 	}
 	if err == nil {
+		err = exampleEnvironment(ctx)
+	}
+	if err == nil {
 		code = m.Run()
 	} else {
 		fmt.Fprintln(os.Stderr, err)
@@ -54,4 +57,16 @@ func runAll(m *testing.M) (code int) {
 		code = 1
 	}
 	return code
+}
+
+// exampleEnvironment is what the example reads, which is a program like a user's.
+func exampleEnvironment(ctx context.Context) error {
+	url, err := server.CreateDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("DATABASE_URL", url); err != nil {
+		return err
+	}
+	return os.Setenv("AMQP_URL", broker.url())
 }
