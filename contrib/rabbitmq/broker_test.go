@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -37,6 +38,14 @@ epmd=$!
 "$SERVER" </dev/null &
 server=$!
 read -r how
+if [ "$how" = stop ]; then
+	kill -TERM "$server"
+	tenths=0
+	while [ $tenths -lt 600 ] && kill -0 "$server"; do
+		sleep 0.1
+		tenths=$((tenths + 1))
+	done
+fi 2>/dev/null
 kill -KILL "$server" "$epmd"
 wait
 [ -n "$how" ] || rm -rf "$DIR"
@@ -75,7 +84,7 @@ func startNode(ctx context.Context) (*node, error) {
 		if err = n.run(ctx); err == nil {
 			return n, nil
 		}
-		n.end()
+		n.end("crash")
 	}
 	return nil, errors.Join(err, os.RemoveAll(dir))
 }
@@ -139,24 +148,49 @@ func (n *node) run(ctx context.Context) error {
 
 func (n *node) url() string { return fmt.Sprintf("amqp://127.0.0.1:%d/", n.port) }
 
-// end ends the server as a crash does. Its files stay.
-func (n *node) end() {
+// end ends the server, by "stop" in order and by "crash" as a crash does. Its files stay.
+func (n *node) end(how string) {
 	if n.stdin == nil {
 		return
 	}
-	_, _ = io.WriteString(n.stdin, "end\n")
+	_, _ = io.WriteString(n.stdin, how+"\n")
 	<-n.exited
 	_ = n.stdin.Close()
 }
 
-// restart crashes the server and starts it again.
+// restart stops the server and starts it again.
 func (n *node) restart(ctx context.Context) error {
-	n.end()
+	n.end("stop")
 	return n.run(ctx)
 }
 
+// crash is restart without an orderly stop.
+func (n *node) crash(ctx context.Context) error {
+	n.end("crash")
+	return n.run(ctx)
+}
+
+// untilKept waits until quorum queues outlast a crash: RabbitMQ 3.10 writes the name of a new one half a second late.
+func (n *node) untilKept(t testing.TB, queues ...string) {
+	t.Helper()
+	name := fmt.Sprintf("pgbarrier-%d@localhost", n.port)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		names, err := os.ReadFile(filepath.Join(n.dir, "mnesia", name, "quorum", name, "names.dets"))
+		kept := err == nil
+		for _, queue := range queues {
+			kept = kept && bytes.Contains(names, []byte(queue))
+		}
+		if kept {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the broker does not write the names of %v: %v", queues, err)
+		}
+	}
+}
+
 func (n *node) close() error {
-	n.end()
+	n.end("crash")
 	return os.RemoveAll(n.dir)
 }
 

@@ -19,6 +19,7 @@ import (
 // A trial is a queue of the shared broker, with a database whose outcomes the test decides.
 type trial struct {
 	testing.TB
+	node     *node
 	barriers guardtest.Waiter
 	queue    string
 	producer *publishers
@@ -35,12 +36,17 @@ var trials atomic.Int64
 
 func newTrial(t testing.TB, kind string, limit int) *trial {
 	t.Helper()
+	return newTrialOn(t, broker, kind, limit)
+}
+
+func newTrialOn(t testing.TB, n *node, kind string, limit int) *trial {
+	t.Helper()
 	s := &trial{
-		TB: t, queue: fmt.Sprintf("trial-%d", trials.Add(1)),
+		TB: t, node: n, queue: fmt.Sprintf("trial-%d", trials.Add(1)),
 		runs: make(chan amqp.Delivery, 1000), more: make(chan struct{}, 1),
 	}
-	declareQueue(t, broker, s.queue, kind, limit)
-	conn, err := amqp.Dial(broker.url())
+	declareQueue(t, n, s.queue, kind, limit)
+	conn, err := amqp.Dial(n.url())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +78,7 @@ func (s *trial) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		dial := func() (*amqp.Connection, error) { return amqp.Dial(broker.url()) }
+		dial := func() (*amqp.Connection, error) { return amqp.Dial(s.node.url()) }
 		done <- Consume(ctx, dial, g, s.config, func(ctx context.Context, d amqp.Delivery) error {
 			err := s.handle(ctx, d)
 			s.runs <- d
@@ -132,7 +138,7 @@ func (s *trial) untilGivenBack(times int64) {
 // rest returns what is in the queue and among the dead letters.
 func (s *trial) rest() (waiting, dead int) {
 	s.Helper()
-	onChannel(s, broker, func(c *amqp.Channel) error {
+	onChannel(s, s.node, func(c *amqp.Channel) error {
 		for name, n := range map[string]*int{s.queue: &waiting, s.queue + ".dead": &dead} {
 			q, err := c.QueueDeclarePassive(name, true, false, false, false, nil)
 			if err != nil {
@@ -371,4 +377,36 @@ func TestAQueueThatDoesNotExistIsAnError(t *testing.T) {
 	if !errors.As(err, &refused) || refused.Code != amqp.NotFound || !strings.HasPrefix(err.Error(), "pgbarrier: rabbitmq: ") {
 		t.Errorf("%v", err)
 	}
+}
+
+func TestACrashOfTheBrokerLosesNothingThatIsParked(t *testing.T) {
+	kinds(t, func(t *testing.T, kind string) {
+		own := ownNode(t)
+		s := newTrialOn(t, own, kind, 20)
+		s.config.Hold = time.Millisecond
+		pending := guardtest.NewToken()
+		s.start()
+		bodies := map[string]bool{}
+		for i := range 5 {
+			body := fmt.Sprint(i)
+			bodies[body] = true
+			s.send(body, pending)
+		}
+		s.untilGivenBack(10)
+		queues := []string{parkingQueue(s.queue, firstStep, amqp.Table{guard.Header: pending.String()})}
+		if kind == "quorum" {
+			queues = append(queues, s.queue)
+		}
+		own.untilKept(t, queues...)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		if err := own.crash(ctx); err != nil {
+			t.Fatal(err)
+		}
+		s.untilGivenBack(s.laters.Load() + 5)
+		s.barriers.Commit(pending)
+		for len(bodies) > 0 {
+			delete(bodies, string(s.ran().Body))
+		}
+	})
 }
