@@ -29,7 +29,8 @@ type Config struct {
 	Prefetch int
 
 	// Slots is how many of them are held while their transaction is pending. It leaves Workers messages of Prefetch.
-	// One more is parked in the broker. Half of what Workers leaves of Prefetch by default.
+	// One more is parked in the broker, but for guard.Config.Slots that wait for guard.Config.Budget first. Half of
+	// what Workers leaves of Prefetch by default.
 	Slots int
 
 	// Hold is how long a message is held before it is parked as well. It, and the handler's time, are to stay below

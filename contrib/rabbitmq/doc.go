@@ -25,16 +25,16 @@
 //
 // To park is to publish to a queue with a TTL that dead-letters to the work queue, and to Ack when the broker has
 // confirmed it. The consumer declares such queues as it needs them, named like orders.pgbarrier.parked.1000.3 and
-// orders.pgbarrier.retry.250; nobody else consumes from them, and they can be deleted when they are empty. When a
-// transaction ends, whoever parked its messages moves them to the work queue. If that worker is gone, they come after
-// guard.Config.Delay, rounded up to 250 ms, 500 ms, and so on to 64 s.
+// orders.pgbarrier.retry.250: its user may configure, write and read these. Nobody else consumes from them, and empty
+// ones can be deleted. When a transaction ends, whoever parked its messages moves them to the work queue. If that
+// worker is gone, they come after guard.Config.Delay, rounded up to 250 ms, 500 ms, and so on to 64 s.
 //
 // # What to know
 //
 //   - The work queue may be classic or quorum. Parking queues are quorum queues, and want RabbitMQ 3.10.
-//   - A message is never given back with a nack, which a quorum queue counts up to its x-delivery-limit. Deliveries that
-//     are lost with their connection are counted as well, up to 4.0: set that limit to 20 or more, and Attempts to what
-//     you want. Failures are counted in a header, on both kinds of queue.
+//   - A message is never given back with a nack, which a quorum queue counts up to its x-delivery-limit. Failures are
+//     counted in a header, pgbarrier-failures, on both kinds of queue. Deliveries that are lost with their connection
+//     the queue may count as well: set that limit to 20 or more, and Attempts to what you want.
 //   - The order is not kept: what is parked or fails comes after what was sent later.
 //   - What is parked has no user id and no expiration any more. Its exchange, routing key and CC are restored.
 //   - Handlers run at least once: a worker or broker that dies at the wrong moment makes a message come twice.
