@@ -63,10 +63,10 @@ func (c Config) complete() (Config, error) {
 		c.Prefetch = max(100, 2*c.Workers, c.Slots+c.Workers)
 	}
 	if c.Slots == 0 {
-		c.Slots = (c.Prefetch - c.Workers) / 2
+		c.Slots = max(1, (c.Prefetch-c.Workers)/2)
 	}
-	if c.Slots+c.Workers > c.Prefetch || c.Slots == 0 {
-		return c, fmt.Errorf("pgbarrier: rabbitmq: Prefetch %d has no room for %d slots and %d workers", c.Prefetch, max(1, c.Slots), c.Workers)
+	if c.Slots+c.Workers > c.Prefetch {
+		return c, fmt.Errorf("pgbarrier: rabbitmq: Prefetch %d has no room for %d slots and %d workers", c.Prefetch, c.Slots, c.Workers)
 	}
 	if c.Prefetch > 65535 {
 		return c, fmt.Errorf("pgbarrier: rabbitmq: Prefetch is %d, AMQP allows 65535", c.Prefetch)
