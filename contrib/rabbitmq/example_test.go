@@ -91,7 +91,7 @@ func run(ctx context.Context, stop func()) error {
 
 // setUp makes the table, the queues, and a channel to publish on.
 func setUp(ctx context.Context, pool *pgxpool.Pool) (channel *amqp.Channel, done func(), err error) {
-	if _, err := pool.Exec(ctx, "CREATE TABLE orders (id int PRIMARY KEY)"); err != nil {
+	if _, err := pool.Exec(ctx, "CREATE TABLE IF NOT EXISTS orders (id int)"); err != nil {
 		return nil, nil, err
 	}
 	conn, err := dial()
