@@ -1,4 +1,4 @@
-package pgbarrierasynq
+package guardasynq
 
 import (
 	"context"

@@ -1,11 +1,11 @@
-// Package pgbarrierasynq guards the handlers of github.com/hibiken/asynq: a task that was sent inside a PostgreSQL
+// Package guardasynq guards the handlers of github.com/hibiken/asynq: a task that was sent inside a PostgreSQL
 // transaction runs after its COMMIT, and is deleted after its ROLLBACK.
 //
 // The producer:
 //
 //	notify.BeginFunc(ctx, pool, func(ctx context.Context, tx pgx.Tx) error {
 //		…
-//		task, err := pgbarrierasynq.NewTask(ctx, "order:ship", payload, asynq.TaskID("order-7"))
+//		task, err := guardasynq.NewTask(ctx, "order:ship", payload, asynq.TaskID("order-7"))
 //		…
 //		_, err = client.EnqueueContext(ctx, task)
 //
@@ -13,7 +13,7 @@
 //
 //	g, err := guard.New(barriers, guard.Config{Slots: 5}) // half of Concurrency
 //	cfg := asynq.Config{Concurrency: 10}
-//	guarded, err := pgbarrierasynq.Configure(ctx, &cfg, g, rdb)
+//	guarded, err := guardasynq.Configure(ctx, &cfg, g, rdb)
 //	mux.Use(guarded) // the first middleware
 //	err = asynq.NewServerFromRedisClient(rdb, cfg).Run(mux)
 //
@@ -41,4 +41,4 @@
 //   - Groups: each member is decided about by its own barrier, and the GroupAggregator gets those that have committed.
 //     While one is pending the group waits as a task of type pgbarrier:group. What the aggregator returns is yours:
 //     where a barrier is required, let it carry the headers of any member.
-package pgbarrierasynq
+package guardasynq

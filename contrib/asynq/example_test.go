@@ -1,4 +1,4 @@
-package pgbarrierasynq_test
+package guardasynq_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/pgbarrier/pgbarrier"
-	pgbarrierasynq "github.com/pgbarrier/pgbarrier/contrib/asynq"
+	guardasynq "github.com/pgbarrier/pgbarrier/contrib/asynq"
 	"github.com/pgbarrier/pgbarrier/guard"
 	"github.com/pgbarrier/pgbarrier/listener"
 	"github.com/pgbarrier/pgbarrier/notify"
@@ -38,7 +38,7 @@ func Example() {
 	g, err := guard.New(barriers, guard.Config{Slots: 5})
 	check(err)
 	cfg := asynq.Config{Concurrency: 10, Queues: map[string]int{"example": 1}, LogLevel: asynq.FatalLevel}
-	guarded, err := pgbarrierasynq.Configure(ctx, &cfg, g, rdb)
+	guarded, err := guardasynq.Configure(ctx, &cfg, g, rdb)
 	check(err)
 	shipped := make(chan string)
 	mux := asynq.NewServeMux()
@@ -55,7 +55,7 @@ func Example() {
 	client := asynq.NewClientFromRedisClient(rdb)
 	order := func(try string, result error) error {
 		return notify.BeginFunc(ctx, pool, func(ctx context.Context, tx pgx.Tx) error {
-			task, err := pgbarrierasynq.NewTask(ctx, "order:ship", []byte(try), asynq.Queue("example"), asynq.TaskID("order-7"))
+			task, err := guardasynq.NewTask(ctx, "order:ship", []byte(try), asynq.Queue("example"), asynq.TaskID("order-7"))
 			if err != nil {
 				return err
 			}

@@ -1,11 +1,11 @@
-// Package rabbitmq consumes messages that were sent inside PostgreSQL transactions, each after its COMMIT.
+// Package guardrabbitmq consumes messages that were sent inside PostgreSQL transactions, each after its COMMIT.
 //
 // The producer publishes inside the transaction, with a publisher confirm:
 //
 //	err := notify.BeginFunc(ctx, pool, func(ctx context.Context, tx pgx.Tx) error {
 //		…                                                   // rows
 //		m := amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body}
-//		if err := rabbitmq.Inject(ctx, &m); err != nil {
+//		if err := guardrabbitmq.Inject(ctx, &m); err != nil {
 //			return err
 //		}
 //		return publish(ctx, m)
@@ -14,7 +14,7 @@
 // The consumer is a function that blocks, and connects again where it has to:
 //
 //	g, err := guard.New(barriers, guard.Config{})           // barriers is a *listener.Listener
-//	err = rabbitmq.Consume(ctx, dial, g, rabbitmq.Config{Queue: "orders"}, handle)
+//	err = guardrabbitmq.Consume(ctx, dial, g, guardrabbitmq.Config{Queue: "orders"}, handle)
 //
 // # What becomes of a message
 //
@@ -43,4 +43,4 @@
 //   - Publish without a confirm, and COMMIT may come though the message does not. Publish after COMMIT, and there is
 //     nothing to guard.
 //   - A stop waits for handlers, and gives back what it holds by publishing it to the end of the queue.
-package rabbitmq
+package guardrabbitmq

@@ -1,4 +1,4 @@
-package rabbitmq_test
+package guardrabbitmq_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/pgbarrier/pgbarrier"
-	"github.com/pgbarrier/pgbarrier/contrib/rabbitmq"
+	guardrabbitmq "github.com/pgbarrier/pgbarrier/contrib/rabbitmq"
 	"github.com/pgbarrier/pgbarrier/guard"
 	"github.com/pgbarrier/pgbarrier/listener"
 	"github.com/pgbarrier/pgbarrier/notify"
@@ -51,7 +51,7 @@ func run(ctx context.Context, stop func()) error {
 			return err
 		}
 		m := amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("order 1")}
-		if err := rabbitmq.Inject(ctx, &m); err != nil {
+		if err := guardrabbitmq.Inject(ctx, &m); err != nil {
 			return err
 		}
 		confirm, err := channel.PublishWithDeferredConfirm("", "orders", true, false, m)
@@ -84,7 +84,7 @@ func run(ctx context.Context, stop func()) error {
 		stop()
 		return nil
 	}
-	err = rabbitmq.Consume(ctx, dial, g, rabbitmq.Config{Queue: "orders"}, handle)
+	err = guardrabbitmq.Consume(ctx, dial, g, guardrabbitmq.Config{Queue: "orders"}, handle)
 	stop()
 	return errors.Join(err, <-listening)
 }

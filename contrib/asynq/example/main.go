@@ -19,7 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/pgbarrier/pgbarrier"
-	pgbarrierasynq "github.com/pgbarrier/pgbarrier/contrib/asynq"
+	guardasynq "github.com/pgbarrier/pgbarrier/contrib/asynq"
 	"github.com/pgbarrier/pgbarrier/contrib/asynq/internal/devredis"
 	"github.com/pgbarrier/pgbarrier/devpg"
 	"github.com/pgbarrier/pgbarrier/guard"
@@ -116,7 +116,7 @@ func work(ctx context.Context, pool *pgxpool.Pool, rdb redis.UniversalClient, ba
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	cfg := asynq.Config{Concurrency: 10, LogLevel: asynq.ErrorLevel}
-	guarded, err := pgbarrierasynq.Configure(ctx, &cfg, g, rdb)
+	guarded, err := guardasynq.Configure(ctx, &cfg, g, rdb)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -146,7 +146,7 @@ func order(ctx context.Context, pool *pgxpool.Pool, client *asynq.Client, name s
 		if _, err := tx.Exec(ctx, "INSERT INTO orders VALUES ($1)", name); err != nil {
 			return err
 		}
-		task, err := pgbarrierasynq.NewTask(ctx, "order:ship", []byte(name))
+		task, err := guardasynq.NewTask(ctx, "order:ship", []byte(name))
 		if err != nil {
 			return err
 		}
