@@ -95,6 +95,9 @@ func Consume(ctx context.Context, from jetstream.Consumer, g *guard.Guard, confi
 		return errors.New("pgbarrier: jetstream: Consume needs a consumer, a guard and a handler")
 	}
 	info, err := from.Info(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("pgbarrier: jetstream: ask for the consumer: %w", err)
 	}

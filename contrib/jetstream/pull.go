@@ -27,6 +27,11 @@ func (c *consumer) pull() error {
 			return nil
 		}
 		err := c.fetch(n)
+		if errors.Is(err, nats.ErrNoResponders) { // the server is just starting, or the consumer was deleted meanwhile
+			if _, gone := c.Info(c.running); errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
+				return fmt.Errorf("pgbarrier: jetstream: take messages: %w", gone)
+			}
+		}
 		switch {
 		case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, jetstream.ErrConsumerDeleted),
 			errors.Is(err, jetstream.ErrBadRequest):
