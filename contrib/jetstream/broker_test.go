@@ -2,6 +2,7 @@ package guardjetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -23,34 +24,42 @@ type broker struct {
 // startBroker starts a server with JetStream, which is gone when the test ends.
 func startBroker(t testing.TB) *broker {
 	t.Helper()
+	b, err := newBroker(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.kill)
+	return b
+}
+
+func newBroker(ctx context.Context, dir string) (*broker, error) {
 	path, err := exec.LookPath("nats-server")
 	if err != nil {
 		path = "/usr/sbin/nats-server" // Debian's place, which not everybody has on PATH
 		if _, err := os.Stat(path); err != nil {
-			t.Fatal("this test runs against a real nats-server, and there is none: apt-get install nats-server")
+			return nil, errors.New("the tests run against a real nats-server, and there is none: apt-get install nats-server")
 		}
 	}
-	b := &broker{path: path, dir: t.TempDir()}
-	t.Cleanup(b.kill)
+	b := &broker{path: path, dir: dir}
 	for range 5 { // another process may take the port between
-		b.address = freeAddress(t)
-		if err = b.start(t.Context()); err == nil {
-			return b
+		if b.address, err = freeAddress(); err != nil {
+			return nil, err
+		}
+		if err = b.start(ctx); err == nil {
+			return b, nil
 		}
 		b.kill()
 	}
-	t.Fatal("starting nats-server: ", err)
-	return nil
+	return nil, fmt.Errorf("starting nats-server: %w", err)
 }
 
-func freeAddress(t testing.TB) string {
-	t.Helper()
+func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer l.Close()
-	return l.Addr().String()
+	return l.Addr().String(), nil
 }
 
 // start starts the server, and returns when its JetStream answers.

@@ -29,7 +29,13 @@ func runAll(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	code = m.Run()
+	if closeExample, err := openExample(ctx); err == nil {
+		code = m.Run()
+		closeExample()
+	} else {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if err := server.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

@@ -49,21 +49,29 @@ func suiteDatabase(t *testing.T) guardtest.Database {
 	if err := pgbarrier.Migrate(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
-	l, err := listener.New(pool, listener.Config{})
+	l, stop, err := listen(pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	return guardtest.Database{Pool: pool, Waiter: l}
+}
+
+// listen runs a listener until stop is called.
+func listen(pool *pgxpool.Pool) (l *listener.Listener, stop func(), err error) {
+	if l, err = listener.New(pool, listener.Config{}); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = l.Run(ctx)
 	}()
-	t.Cleanup(func() {
-		stop()
+	return l, func() {
+		cancel()
 		<-done
-	})
-	return guardtest.Database{Pool: pool, Waiter: l}
+	}, nil
 }
 
 // queue makes a stream and a consumer for a case of the suite.
