@@ -37,7 +37,7 @@ type Config struct {
 }
 
 var (
-	// ErrAckPendingFull: as many messages are held or handled as the consumer's MaxAckPending allows, so that the
+	// ErrAckPendingFull: this process alone has as many messages as the consumer's MaxAckPending allows, so that the
 	// server delivers no others until one of them is done with. Raise it.
 	ErrAckPendingFull = errors.New("pgbarrier: jetstream: MaxAckPending is reached: nothing else is delivered")
 
@@ -73,6 +73,7 @@ type consumer struct {
 
 	running context.Context // ends when Consume is to stop
 	alive   context.Context // ends when there is no more time for anything
+	pulled  chan struct{}   // closed when nothing is asked for any more
 	tasks   sync.WaitGroup  // a delivery each
 
 	mu         sync.Mutex
@@ -101,7 +102,8 @@ func Consume(ctx context.Context, from jetstream.Consumer, g *guard.Guard, confi
 	if err != nil {
 		return fmt.Errorf("pgbarrier: jetstream: ask for the consumer: %w", err)
 	}
-	c := &consumer{Consumer: from, guard: g, config: config, handle: handle, deliveries: make(map[uint64]*delivery)}
+	c := &consumer{Consumer: from, guard: g, config: config, handle: handle,
+		pulled: make(chan struct{}), deliveries: make(map[uint64]*delivery)}
 	if err := c.configure(info.Config); err != nil {
 		return err
 	}
@@ -115,6 +117,7 @@ func Consume(ctx context.Context, from jetstream.Consumer, g *guard.Guard, confi
 	var beating sync.WaitGroup
 	beating.Go(c.keepAlive)
 	err = c.pull()
+	close(c.pulled)
 	stop()
 	if err != nil {
 		kill()

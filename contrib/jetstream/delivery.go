@@ -127,6 +127,7 @@ func (c *consumer) run(d *delivery) {
 		c.settle(d, jetstream.Msg.Nak)
 		return
 	}
+	c.awaitOthers()
 	_, number := d.current()
 	retry := c.config.Retry(number, err)
 	c.settle(d, func(m jetstream.Msg) error { return m.NakWithDelay(retry) })
@@ -179,6 +180,7 @@ func (c *consumer) ack(d *delivery) {
 // done only when c stops, and not on the last one.
 func (c *consumer) giveBack(d *delivery) {
 	if !c.isLast(d) {
+		c.awaitOthers()
 		c.settle(d, jetstream.Msg.Nak)
 		return
 	}
@@ -186,6 +188,14 @@ func (c *consumer) giveBack(d *delivery) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lost = append(c.lost, d.place)
+}
+
+// awaitOthers waits, when c stops, until the message can only come to other processes: the server would send it to the
+// request for messages that is still open, again and again, and each time would count.
+func (c *consumer) awaitOthers() {
+	if c.running.Err() != nil {
+		<-c.pulled
+	}
 }
 
 // terminate takes the message from the queue for good. The server says so in an advisory, with the reason.

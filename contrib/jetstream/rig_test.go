@@ -171,13 +171,24 @@ func (r *rig) untilRan(texts ...string) {
 // untilOutstanding waits until the server has delivered so many messages that are not acknowledged.
 func (r *rig) untilOutstanding(n int) {
 	r.Helper()
+	r.untilServer("outstanding", n, func(i *jetstream.ConsumerInfo) int { return i.NumAckPending })
+}
+
+// untilDelivered waits until the server has made so many deliveries, also of the same message.
+func (r *rig) untilDelivered(n int) {
+	r.Helper()
+	r.untilServer("delivered", n, func(i *jetstream.ConsumerInfo) int { return int(i.Delivered.Consumer) })
+}
+
+func (r *rig) untilServer(what string, want int, of func(*jetstream.ConsumerInfo) int) {
+	r.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		info := r.info()
-		if info.NumAckPending == n {
+		n := of(r.info())
+		if n == want {
 			return
 		}
 		if time.Now().After(deadline) {
-			r.Fatalf("%d messages are outstanding, want %d", info.NumAckPending, n)
+			r.Fatalf("%d messages are %s, want %d", n, what, want)
 		}
 	}
 }

@@ -43,6 +43,28 @@ func TestAStopLosesAndRepeatsNothing(t *testing.T) {
 	r.ran(0, sent...)
 }
 
+// The server counts what is given back as a delivery, so each stop takes one, and not more: it is given back when the
+// process that stops asks for nothing any more, or it would come to that again.
+func TestAStopTakesOneDelivery(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, jetstream.ConsumerConfig{AckWait: time.Hour, MaxDeliver: 3})
+	token := guardtest.NewToken()
+	held := texts("held", 5)
+	r.send(token, held...)
+	for stops := range 2 {
+		p := r.work("", Config{})
+		r.untilDelivered((stops + 1) * len(held))
+		if err := r.end(p); err != nil {
+			t.Error("stopping: ", err)
+		}
+	}
+	r.work("", Config{})
+	r.barriers.Commit(token)
+	r.untilRan(held...)
+	r.untilOutstanding(0)
+	r.ran(3, held...)
+}
+
 // A handler that runs when its process stops may end, and is not told to. What waits for its worker is given back.
 func TestAStopLetsHandlersEnd(t *testing.T) {
 	t.Parallel()
