@@ -34,10 +34,10 @@ func TestWhatAProcessHasIsNotDeliveredAgain(t *testing.T) {
 				}
 				token := guardtest.NewToken()
 				r.work("first", Config{Workers: 1})
+				r.send(token, "held")
 				r.send(pgbarrier.Token{}, "handled")
 				r.untilRan("handled")
 				r.send(pgbarrier.Token{}, "waits for a worker")
-				r.send(token, "held")
 				r.untilOutstanding(3)
 				r.work("second", Config{})
 				time.Sleep(4 * time.Second)

@@ -108,10 +108,10 @@ func TestAStopWaitsForTheLastDelivery(t *testing.T) {
 	}
 	token := guardtest.NewToken()
 	p := r.work("", Config{Workers: 1})
+	r.send(token, "held")
 	r.send(pgbarrier.Token{}, "running")
 	r.untilRan("running")
 	r.send(pgbarrier.Token{}, "waiting")
-	r.send(token, "held")
 	r.untilOutstanding(3)
 	p.stop()
 	time.Sleep(2 * pullWait)
