@@ -58,6 +58,15 @@ func TestWhatAProcessHasIsNotDeliveredAgain(t *testing.T) {
 	}
 }
 
+// The server is told in time for the shortest of BackOff, which overrides AckWait.
+func TestTheShortestBackOffCounts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, jetstream.ConsumerConfig{AckWait: time.Minute, MaxDeliver: 3, BackOff: []time.Duration{8 * time.Second, 2 * time.Second}})
+	if every := beat(r.info().Config); every != time.Second/2 {
+		t.Errorf("the server is told every %v, want 500ms, a quarter of the shortest", every)
+	}
+}
+
 // More messages are pending than there are workers, twice over, and the one behind them runs.
 func TestPendingMessagesHoldUpNoOthers(t *testing.T) {
 	t.Parallel()

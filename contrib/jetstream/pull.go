@@ -26,15 +26,18 @@ func (c *consumer) pull() error {
 		if n == 0 {
 			return nil
 		}
+		began := time.Now()
 		err := c.fetch(n)
-		if errors.Is(err, nats.ErrNoResponders) { // the server is just starting, or the consumer was deleted meanwhile
-			if _, gone := c.Info(c.running); errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
-				return fmt.Errorf("pgbarrier: jetstream: take messages: %w", gone)
+		// The server ends a request after pullWait. If nobody has, it is away, or the consumer was deleted between two
+		// requests: that is told only to those who ask.
+		if errors.Is(err, nats.ErrNoResponders) || err == nil && time.Since(began) > 3*pullWait/2 {
+			if _, err = c.Info(c.running); c.running.Err() != nil {
+				return nil
 			}
 		}
 		switch {
-		case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, jetstream.ErrConsumerDeleted),
-			errors.Is(err, jetstream.ErrBadRequest):
+		case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, jetstream.ErrBadRequest), errors.Is(err, jetstream.ErrConsumerDeleted),
+			errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 			return fmt.Errorf("pgbarrier: jetstream: take messages: %w", err)
 		case err != nil:
 			c.report(fmt.Errorf("pgbarrier: jetstream: take messages: %w", err))

@@ -184,3 +184,30 @@ func TestConsumeEndsWhenNothingCanComeAnyMore(t *testing.T) {
 		t.Errorf("Consume returned %v, want ErrConsumerDeleted", err)
 	}
 }
+
+// A quiet consumer does not hear that it was deleted, as between two requests.
+type quiet struct{ jetstream.Consumer }
+
+func (q quiet) Fetch(n int, opts ...jetstream.FetchOpt) (jetstream.MessageBatch, error) {
+	batch, err := q.Consumer.Fetch(n, opts...)
+	if err == nil {
+		for range batch.Messages() {
+		}
+		if err = batch.Error(); errors.Is(err, jetstream.ErrConsumerDeleted) {
+			batch, err = q.Consumer.Fetch(n, opts...) // which nobody answers
+		}
+	}
+	return batch, err
+}
+
+func TestConsumeEndsWhenItsConsumerIsGone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, jetstream.ConsumerConfig{})
+	p := r.work("", Config{}, func(c jetstream.Consumer) jetstream.Consumer { return quiet{c} })
+	if err := r.stream.DeleteConsumer(t.Context(), "workers"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.ends(p); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("Consume returned %v, want ErrConsumerNotFound", err)
+	}
+}
