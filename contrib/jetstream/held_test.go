@@ -3,6 +3,7 @@ package guardjetstream
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,8 @@ func TestWhatAProcessHasIsNotDeliveredAgain(t *testing.T) {
 			for try := 1; ; try++ {
 				r := newRig(t, config)
 				release := make(chan struct{})
+				free := sync.OnceFunc(func() { close(release) })
+				defer free() // also when the test fails
 				r.handle = func(_ context.Context, text string) error {
 					if text == "handled" {
 						<-release
@@ -43,7 +46,7 @@ func TestWhatAProcessHasIsNotDeliveredAgain(t *testing.T) {
 				time.Sleep(4 * time.Second)
 				again := r.info().NumRedelivered
 				r.barriers.Commit(token)
-				close(release)
+				free()
 				r.untilRan("held", "waits for a worker")
 				r.untilOutstanding(0)
 				if again == 0 {
@@ -130,6 +133,8 @@ func TestABusyProcessLeavesMessagesToOthers(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, jetstream.ConsumerConfig{})
 	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	defer free() // also when the test fails
 	r.handle = func(_ context.Context, text string) error {
 		if text == "long" {
 			<-release
@@ -143,7 +148,7 @@ func TestABusyProcessLeavesMessagesToOthers(t *testing.T) {
 	r.send(pgbarrier.Token{}, short...)
 	r.work("idle", Config{Workers: 1})
 	r.until("the other process handled the rest", func() bool { return r.by["idle"] == 49 })
-	close(release)
+	free()
 	r.untilRan(short...)
 	r.untilOutstanding(0)
 	r.ran(1, append(short, "long")...)

@@ -150,7 +150,9 @@ func TestConsumeRefusesWhatItCannotGuard(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Consume(t.Context(), c, g, Config{}, handle); err == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), patience) // where it is taken, Consume goes on
+		defer cancel()
+		if err := Consume(ctx, c, g, Config{}, handle); err == nil {
 			t.Errorf("Consume takes messages of a consumer with %v", policy)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,6 +71,8 @@ func TestAStopLetsHandlersEnd(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, jetstream.ConsumerConfig{AckWait: time.Hour})
 	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	defer free() // also when the test fails
 	r.handle = func(ctx context.Context, text string) error {
 		if text == "running" {
 			<-release
@@ -84,7 +87,7 @@ func TestAStopLetsHandlersEnd(t *testing.T) {
 	p.stop()
 	r.work("other", Config{})
 	r.untilRan("waiting")
-	close(release)
+	free()
 	if err := r.ends(p); err != nil {
 		t.Error("stopping: ", err)
 	}
@@ -100,6 +103,8 @@ func TestAStopWaitsForTheLastDelivery(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, jetstream.ConsumerConfig{AckWait: time.Hour, MaxDeliver: 1})
 	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	defer free() // also when the test fails
 	r.handle = func(_ context.Context, text string) error {
 		if text == "running" {
 			<-release
@@ -120,7 +125,7 @@ func TestAStopWaitsForTheLastDelivery(t *testing.T) {
 		t.Fatal("Consume has returned, and a message is lost")
 	default:
 	}
-	close(release)
+	free()
 	r.barriers.Commit(token)
 	if err := r.ends(p); err != nil {
 		t.Error("stopping: ", err)
