@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -42,9 +44,7 @@ func newBroker(ctx context.Context, dir string) (*broker, error) {
 	}
 	b := &broker{path: path, dir: dir}
 	for range 5 { // another process may take the port between
-		if b.address, err = freeAddress(); err != nil {
-			return nil, err
-		}
+		b.address = freeAddress()
 		if err = b.start(ctx); err == nil {
 			return b, nil
 		}
@@ -53,14 +53,18 @@ func newBroker(ctx context.Context, dir string) (*broker, error) {
 	return nil, fmt.Errorf("starting nats-server: %w", err)
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddress returns one below the ports that the system hands out by itself, to a client while the server restarts.
+func freeAddress() string {
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
+
+func (b *broker) name() string { return "pgbarrier-" + url.PathEscape(b.dir) }
 
 // start starts the server, and returns when its JetStream answers.
 func (b *broker) start(ctx context.Context) error {
@@ -70,7 +74,7 @@ func (b *broker) start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	b.process = exec.Command(b.path, "-a", host, "-p", port, "-js", "-sd", b.dir)
+	b.process = exec.Command(b.path, "-a", host, "-p", port, "-n", b.name(), "-js", "-sd", b.dir)
 	b.process.Stdout, b.process.Stderr = log, log
 	if err := b.process.Start(); err != nil {
 		b.process = nil
@@ -94,6 +98,9 @@ func (b *broker) ready(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
+	if name := nc.ConnectedServerName(); name != b.name() {
+		return fmt.Errorf("%s is the address of another server, %s", b.address, name)
+	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,11 +43,7 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 		return nil, fmt.Errorf("redis-server is not installed: apt-get install redis-server (%w)", err)
 	}
 	for range 5 { // somebody else may take the port meanwhile
-		port, free := freePort()
-		if free != nil {
-			return nil, free
-		}
-		s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), path: path, dir: dir}
+		s := &Server{Addr: freeAddress(), path: path, dir: dir}
 		if err = s.start(ctx); err == nil {
 			return s, nil
 		}
@@ -106,9 +104,9 @@ func (s *Server) ready(ctx context.Context) error {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1})
 	defer func() { _ = client.Close() }()
 	for {
-		err := client.Ping(ctx).Err()
-		if err == nil {
-			return nil
+		info, err := client.Info(ctx, "server").Result()
+		if err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.run.server.Process.Pid)) {
+			return nil // and not somebody else's, who has taken the port
 		}
 		select {
 		case <-s.run.exited:
@@ -133,11 +131,13 @@ func (s *Server) stop() {
 	s.run = nil
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// freeAddress returns one below the ports that the system hands out by itself, to a client while the server restarts.
+func freeAddress() string {
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
