@@ -19,7 +19,7 @@ func polling(t *testing.T, ctx context.Context, pool *pgxpool.Pool, tokens ...pg
 	done := make(chan error, 1)
 	asked := func() int {
 		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%pgbarrier.check%'`)
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'SELECT version, origin%'`)
 	}
 	before := asked()
 	waiter := open(t, pool.Config().ConnString())
@@ -131,7 +131,7 @@ func TestAPollOutlivesItsSession(t *testing.T) {
 	done := polling(t, t.Context(), pool, token)
 	for range 5 {
 		execute(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%pgbarrier.check%'`)
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'SELECT version, origin%'`)
 		stillWaiting(t, done)
 	}
 	commit(t, tx)
@@ -169,7 +169,7 @@ func TestADelayLongerThanTheLongestIsCutShort(t *testing.T) {
 		done <- pgbarrier.Poller{MinDelay: time.Hour, MaxDelay: time.Millisecond}.Wait(t.Context(), pool, token)
 	}()
 	eventually(t, "the wait has checked", func() bool {
-		return query[int](t, pool, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%FROM pgbarrier.check%' AND pid <> pg_backend_pid()") > 0
+		return query[int](t, pool, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT version, origin%' AND pid <> pg_backend_pid()") > 0
 	})
 	commit(t, tx)
 	if err := <-done; err != nil {

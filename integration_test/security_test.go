@@ -90,7 +90,6 @@ func TestAStrangerKeepsNobodyFromCommittingWaitingOrPurging(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tx := begin(t, pool)
-	execute(t, tx, "SET LOCAL lock_timeout = 1")
 	token := create(t, tx)
 	sub := pending(t, l, token)
 	if err := tx.Commit(ctx); err != nil {
