@@ -36,7 +36,7 @@ type session struct {
 // more, it may have come with the answer to LISTEN.
 func (s *session) hears(payload string, now, until time.Time) (first bool) {
 	first = s.proved.IsZero()
-	if first && payload != s.payload { // breakage: LISTEN believed without proof
+	if first && payload != s.payload {
 		return false
 	}
 	if first {
