@@ -82,8 +82,9 @@ func (b breakage) run(t *testing.T, dir string, flags ...string) (output string,
 	args := append([]string{"test", "-timeout", "5m", "-overlay", overlay, "-run", "^" + b.test + "$", dir}, flags...)
 	out, _ := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
 	t.Logf("%s: %v", b.what, time.Since(began).Round(time.Millisecond))
-	// A panic outside of the test's own goroutine names no test.
-	return string(out), strings.Contains(string(out), "--- FAIL: "+b.test+" ") || strings.Contains(string(out), "panic: runtime error")
+	// A panic outside of the test's own goroutine names no test, and a COMMIT that waits for ever has its time run out.
+	noticed = strings.Contains(string(out), "--- FAIL: "+b.test+" ")
+	return string(out), noticed || strings.Contains(string(out), "panic: runtime error") || strings.Contains(string(out), "panic: test timed out")
 }
 
 // It builds and runs a test for each breakage, which takes minutes: only with -break, which takes a regular
