@@ -80,7 +80,7 @@ func (b *broker) start(ctx context.Context) error {
 		b.process = nil
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for err = b.ready(ctx); err != nil && ctx.Err() == nil; err = b.ready(ctx) {
 		time.Sleep(20 * time.Millisecond)
