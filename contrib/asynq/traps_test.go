@@ -127,7 +127,7 @@ func (b *bench) heardNothing() {
 
 func (b *bench) until(what string, condition func() bool) {
 	b.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		b.mu.Lock()
 		holds := condition()
 		b.mu.Unlock()

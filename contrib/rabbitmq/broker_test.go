@@ -174,7 +174,7 @@ func (n *node) crash(ctx context.Context) error {
 func (n *node) untilKept(t testing.TB, queues ...string) {
 	t.Helper()
 	name := fmt.Sprintf("pgbarrier-%d@localhost", n.port)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		names, err := os.ReadFile(filepath.Join(n.dir, "mnesia", name, "quorum", name, "names.dets"))
 		kept := err == nil
 		for _, queue := range queues {

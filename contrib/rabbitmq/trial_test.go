@@ -115,7 +115,7 @@ func (s *trial) ran() amqp.Delivery {
 	select {
 	case d := <-s.runs:
 		return d
-	case <-time.After(time.Minute):
+	case <-time.After(2 * time.Minute):
 		s.Fatal("nothing runs")
 		return amqp.Delivery{}
 	}
@@ -124,7 +124,7 @@ func (s *trial) ran() amqp.Delivery {
 // untilGivenBack waits for so many verdicts of Later since the trial began.
 func (s *trial) untilGivenBack(times int64) {
 	s.Helper()
-	for timeout := time.After(time.Minute); s.laters.Load() < times; {
+	for timeout := time.After(2 * time.Minute); s.laters.Load() < times; {
 		select {
 		case <-s.more:
 		case <-timeout:
@@ -152,7 +152,7 @@ func (s *trial) rest() (waiting, dead int) {
 // untilRest waits for that to be so many: the broker moves dead letters in its own time.
 func (s *trial) untilRest(waiting, dead int) {
 	s.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		w, d := s.rest()
 		if w == waiting && d == dead {
 			return
