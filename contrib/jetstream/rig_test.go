@@ -16,7 +16,7 @@ import (
 )
 
 // patience is for what comes sooner or later.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A rig is a stream of a real server, and a database whose outcomes the test decides.
 type rig struct {
