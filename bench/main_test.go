@@ -74,7 +74,7 @@ func TestAShortRun(t *testing.T) {
 			t.Errorf("nothing was measured for a goal: %s", v)
 		}
 	}
-	for _, name := range []string{"idle.svg", "load-latency.svg", "abort.svg", "fleet-commits.svg"} {
+	for _, name := range []string{"idle.svg", "load-latency.svg", "abort.svg", "fleet-commits.svg", "asynq-tasks.svg", "jetstream-latency.svg"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}

@@ -13,6 +13,7 @@ import (
 type demoCommand struct {
 	URL    string `name:"database" short:"d" placeholder:"URL" help:"Run in this database, in a schema of its own that is dropped at the end, instead of on a throwaway server. DATABASE_URL does not count here."`
 	Orders int    `default:"1200" help:"Orders that are placed at each of the four approaches, 500 a second (default ${default})."`
+	Queue  string `enum:"channel,nats,redis,rabbitmq" default:"channel" help:"What messages go through: channel, a Go channel (default); nats (JetStream), redis (asynq) or rabbitmq, whose server the demo starts and which must be installed."`
 	JSON   bool   `name:"json" help:"Print the numbers as JSON; progress goes to stderr."`
 }
 
@@ -41,12 +42,13 @@ func (c *demoCommand) Run(ctx context.Context, std streams) error {
 	}
 	config := demo.Config{
 		DatabaseURL: c.URL,
+		Queue:       c.Queue,
 		Requests:    c.Orders,
 		Progress:    std.out,
-		Producer: func(ctx context.Context, databaseURL, approach string) *exec.Cmd {
+		Producer: func(ctx context.Context, databaseURL, queue, approach string) *exec.Cmd {
 			cmd := exec.CommandContext(ctx, self, "demo-producer", approach)
 			// Not as an argument: those can be read by every user of the machine.
-			cmd.Env = append(os.Environ(), producerURL+"="+databaseURL)
+			cmd.Env = append(os.Environ(), producerURL+"="+databaseURL, producerQueue+"="+queue)
 			return cmd
 		},
 	}
@@ -68,7 +70,7 @@ func (c *demoCommand) Run(ctx context.Context, std streams) error {
 	return err
 }
 
-const producerURL = "PGBARRIER_DEMO_URL"
+const producerURL, producerQueue = "PGBARRIER_DEMO_URL", "PGBARRIER_DEMO_QUEUE"
 
 // producerCommand is a process of the demo's orders service, for demoCommand to start.
 type producerCommand struct {
@@ -76,5 +78,5 @@ type producerCommand struct {
 }
 
 func (c *producerCommand) Run(ctx context.Context, std streams) error {
-	return demo.Produce(ctx, os.Getenv(producerURL), c.Approach, std.in, std.out)
+	return demo.Produce(ctx, os.Getenv(producerURL), os.Getenv(producerQueue), c.Approach, std.in, std.out)
 }

@@ -98,6 +98,7 @@ func TestErrorsAreOneLineThatSaysWhatToDo(t *testing.T) {
 		{"no such flag", limited, []string{"wait", "--forever", token}, exitUsage, []string{"--forever"}},
 		{"no such command", limited, []string{"begin"}, exitUsage, []string{"begin"}},
 		{"demo without a server", "", []string{"demo", "--database=postgres://u:secret@127.0.0.1:1/x"}, exitError, []string{"failed to connect", "--database"}},
+		{"no such queue", limited, []string{"demo", "--queue=kafka"}, exitUsage, []string{"nats", "rabbitmq"}},
 		{"no orders", limited, []string{"demo", "--orders=0"}, exitUsage, []string{"--orders"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -123,6 +124,12 @@ func TestHelpFitsATerminal(t *testing.T) {
 		}
 	}
 	pgbarrierCommand(t, "").expect(t, exitUsage, "Usage: pgbarrier")
+}
+
+func TestTheDemoSaysWhatToInstallForAQueue(t *testing.T) {
+	cmd, out, errs := command(t, "", "demo", "--queue=redis")
+	cmd.Env = append(cmd.Env, "PATH=")
+	finish(t, cmd.Run(), out, errs).expect(t, exitError, "redis-server is not installed: apt-get install redis-server")
 }
 
 func TestDemoAsACommand(t *testing.T) {

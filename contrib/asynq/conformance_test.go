@@ -14,10 +14,10 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/pgbarrier/pgbarrier/contrib/asynq/internal/devredis"
 	"github.com/pgbarrier/pgbarrier/devpg"
 	"github.com/pgbarrier/pgbarrier/guard"
 	"github.com/pgbarrier/pgbarrier/guard/guardtest"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
 )
 
 // Nothing is declared as lacking: both servers are the case's own, and are killed and restarted by the suite. The
@@ -36,16 +36,20 @@ func conformance(t *testing.T) (guardtest.Database, guardtest.Adapter) {
 	server := devpg.ForTest(t, devpg.Config{Settings: map[string]string{"fsync": "off"}})
 	pool, barriers := startListener(t, server.DatabaseForTest(t))
 	db := guardtest.Database{Pool: pool, Waiter: barriers, Restart: server.Restart}
-	own, err := devredis.Start(t.Context(), t.TempDir())
+	own, err := devbroker.Start(t.Context(), devbroker.Redis)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(own.Close)
+	t.Cleanup(func() {
+		if err := own.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return db, guardtest.Adapter{
 		Open: func(t testing.TB, name string, attempts int) guardtest.Queue {
-			return open(t, own.Addr, name, attempts)
+			return open(t, own.Address, name, attempts)
 		},
-		Restart: own.Restart,
+		Restart: own.Crash,
 		Config:  guard.Config{Slots: 2},
 	}
 }

@@ -11,15 +11,15 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pgbarrier/pgbarrier"
-	"github.com/pgbarrier/pgbarrier/contrib/asynq/internal/devredis"
 	"github.com/pgbarrier/pgbarrier/devpg"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
 	"github.com/pgbarrier/pgbarrier/listener"
 )
 
 // Shared by all tests that do not stop them.
 var (
 	postgres *devpg.Server
-	broker   *devredis.Server
+	broker   *devbroker.Server
 )
 
 func TestMain(m *testing.M) { os.Exit(runAll(m)) }
@@ -35,19 +35,16 @@ func runAll(m *testing.M) (code int) {
 	if postgres, err = devpg.Start(ctx, devpg.Config{Settings: map[string]string{"fsync": "off"}}); err != nil {
 		return fail(err)
 	}
-	dir, err := os.MkdirTemp("", "pgbarrier-redis-")
-	if err == nil {
-		broker, err = devredis.Start(ctx, dir)
-	}
-	if err != nil {
+	if broker, err = devbroker.Start(ctx, devbroker.Redis); err != nil {
 		code = fail(err)
 	} else {
 		_ = os.Setenv("EXAMPLE_DATABASE_URL", postgres.URL())
-		_ = os.Setenv("EXAMPLE_REDIS_ADDR", broker.Addr)
+		_ = os.Setenv("EXAMPLE_REDIS_ADDR", broker.Address)
 		code = m.Run()
-		broker.Close()
+		if err := broker.Close(); err != nil {
+			code = fail(err)
+		}
 	}
-	_ = os.RemoveAll(dir)
 	if err := postgres.Close(); err != nil {
 		code = fail(err)
 	}

@@ -55,7 +55,7 @@ func TestATaskCarriesTheBarrierOfItsTransaction(t *testing.T) {
 func TestATaskIDIsOneTransactionsOnly(t *testing.T) {
 	t.Parallel()
 	pool, _ := startListener(t, postgres.DatabaseForTest(t))
-	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr})
+	rdb := redis.NewClient(&redis.Options{Addr: broker.Address})
 	defer func() { _ = rdb.Close() }()
 	client := asynq.NewClientFromRedisClient(rdb)
 	queue := strings.ToLower(rand.Text())

@@ -37,7 +37,7 @@ type bench struct {
 
 func start(t *testing.T, config guard.Config, cfg asynq.Config) *bench {
 	t.Helper()
-	b := &bench{T: t, queue: strings.ToLower(rand.Text()[:10]), rdb: redis.NewClient(&redis.Options{Addr: broker.Addr})}
+	b := &bench{T: t, queue: strings.ToLower(rand.Text()[:10]), rdb: redis.NewClient(&redis.Options{Addr: broker.Address})}
 	b.client, b.inspector = asynq.NewClientFromRedisClient(b.rdb), asynq.NewInspectorFromRedisClient(b.rdb)
 	config.Observe = func(_ context.Context, d guard.Decision) {
 		b.mu.Lock()

@@ -2,13 +2,13 @@ package guardjetstream
 
 import (
 	"context"
-	"os"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
 	"github.com/pgbarrier/pgbarrier/listener"
 )
 
@@ -51,17 +51,12 @@ func openExample(ctx context.Context) (close func(), err error) {
 	}
 	closers = append(closers, stop)
 
-	dir, err := os.MkdirTemp("", "jetstream")
+	b, err := devbroker.Start(ctx, devbroker.NATS)
 	if err != nil {
 		return nil, err
 	}
-	closers = append(closers, func() { _ = os.RemoveAll(dir) })
-	b, err := newBroker(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	closers = append(closers, b.kill)
-	nc, err := nats.Connect(b.address)
+	closers = append(closers, func() { _ = b.Close() })
+	nc, err := nats.Connect(b.URL)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ const patience = 2 * time.Minute
 // A rig is a stream of a real server, and a database whose outcomes the test decides.
 type rig struct {
 	testing.TB
-	*broker
+	broker
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	stream   jetstream.Stream

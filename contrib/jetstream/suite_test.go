@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			b := startBroker(t)
 			c.Run(t, suiteDatabase(t), guardtest.Adapter{
-				Open: b.queue, Restart: b.restart,
+				Open: b.queue, Restart: b.Crash,
 				Lacks: map[guardtest.Feature]string{
 					guardtest.DatabaseRestart: "the server is shared by other tests",
 				},
@@ -75,7 +75,7 @@ func listen(pool *pgxpool.Pool) (l *listener.Listener, stop func(), err error) {
 }
 
 // queue makes a stream and a consumer for a case of the suite.
-func (b *broker) queue(t testing.TB, name string, attempts int) guardtest.Queue {
+func (b broker) queue(t testing.TB, name string, attempts int) guardtest.Queue {
 	nc, js := b.connect(t)
 	s, _ := stream(t, js, name, jetstream.ConsumerConfig{MaxDeliver: attempts, AckWait: 2 * time.Second})
 	dead := collect(t, nc, s, name)
@@ -96,7 +96,7 @@ func (b *broker) queue(t testing.TB, name string, attempts int) guardtest.Queue 
 }
 
 // consume starts a worker with a connection of its own.
-func (b *broker) consume(workers *sync.WaitGroup, name string, w guardtest.Worker) (guardtest.Running, error) {
+func (b broker) consume(workers *sync.WaitGroup, name string, w guardtest.Worker) (guardtest.Running, error) {
 	nc, js, err := b.open()
 	if err != nil {
 		return guardtest.Running{}, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/guard/guardtest"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
 	"github.com/pgbarrier/pgbarrier/listener"
 )
 
@@ -27,7 +28,7 @@ func TestConformance(t *testing.T) {
 				Open: func(t testing.TB, name string, attempts int) guardtest.Queue {
 					return openQueue(t, own, name, kind, attempts)
 				},
-				Restart:  own.restart,
+				Restart:  own.Restart,
 				Patience: time.Minute, // a broker takes half of that to start on a full machine
 				Lacks: map[guardtest.Feature]string{
 					guardtest.Deduplication:   "RabbitMQ has none; its plugin is not a part of it",
@@ -39,19 +40,19 @@ func TestConformance(t *testing.T) {
 }
 
 // ownNode is a broker that the test may restart.
-func ownNode(t *testing.T) *node {
+func ownNode(t *testing.T) *devbroker.Server {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	own, err := startNode(ctx)
+	own, err := devbroker.Start(ctx, devbroker.RabbitMQ)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log("the end of the broker's log: ", own.log.String())
+			t.Log("the end of the broker's log: ", own.Log())
 		}
-		if err := own.close(); err != nil {
+		if err := own.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -92,7 +93,7 @@ func database(t *testing.T) guardtest.Database {
 
 // A testQueue is a work queue with a queue for its dead letters.
 type testQueue struct {
-	node     *node
+	node     *devbroker.Server
 	name     string
 	attempts int
 	workers  sync.WaitGroup
@@ -103,7 +104,7 @@ type testQueue struct {
 	dead     []string
 }
 
-func openQueue(t testing.TB, n *node, name, kind string, attempts int) guardtest.Queue {
+func openQueue(t testing.TB, n *devbroker.Server, name, kind string, attempts int) guardtest.Queue {
 	t.Helper()
 	q := &testQueue{node: n, name: name, attempts: attempts}
 	declareQueue(t, n, name, kind, attempts)
@@ -112,7 +113,7 @@ func openQueue(t testing.TB, n *node, name, kind string, attempts int) guardtest
 }
 
 // declareQueue makes a work queue as a user does, with a queue for dead letters, until the test ends.
-func declareQueue(t testing.TB, n *node, name, kind string, limit int) {
+func declareQueue(t testing.TB, n *devbroker.Server, name, kind string, limit int) {
 	t.Helper()
 	args := amqp.Table{"x-queue-type": kind, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": name + ".dead"}
 	if kind == "quorum" {
@@ -144,9 +145,9 @@ func declareQueue(t testing.TB, n *node, name, kind string, limit int) {
 	})
 }
 
-func onChannel(t testing.TB, n *node, f func(c *amqp.Channel) error) {
+func onChannel(t testing.TB, n *devbroker.Server, f func(c *amqp.Channel) error) {
 	t.Helper()
-	conn, err := amqp.Dial(n.url())
+	conn, err := amqp.Dial(n.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +166,7 @@ func (q *testQueue) connected() error {
 	if q.conn != nil && !q.conn.IsClosed() {
 		return nil
 	}
-	conn, err := amqp.Dial(q.node.url())
+	conn, err := amqp.Dial(q.node.URL)
 	if err != nil {
 		return err
 	}
@@ -218,7 +219,7 @@ func (q *testQueue) deadLetters(context.Context) ([]string, error) {
 }
 
 func (q *testQueue) consume(w guardtest.Worker) (guardtest.Running, error) {
-	wire := &wire{url: q.node.url()}
+	wire := &wire{url: q.node.URL}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	// Few slots, so that most cases park.

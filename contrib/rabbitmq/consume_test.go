@@ -17,7 +17,7 @@ func TestAQueueThatDoesNotExistIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dial := func() (*amqp.Connection, error) { return amqp.Dial(broker.url()) }
+	dial := func() (*amqp.Connection, error) { return amqp.Dial(broker.URL) }
 	handle := func(context.Context, amqp.Delivery) error { return nil }
 	err = Consume(t.Context(), dial, g, Config{Queue: "nothing"}, handle)
 	var refused *amqp.Error

@@ -11,12 +11,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pgbarrier/pgbarrier/devpg"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
 )
 
 // Shared by all tests that do not stop them.
 var (
 	server *devpg.Server
-	broker *node
+	broker *devbroker.Server
 )
 
 func TestMain(m *testing.M) { os.Exit(runAll(m)) }
@@ -30,7 +31,7 @@ func runAll(m *testing.M) (code int) {
 	defer cancel()
 	var err error
 	if server, err = devpg.Start(ctx, devpg.Config{Settings: map[string]string{"fsync": "off"}}); err == nil {
-		broker, err = startNode(ctx)
+		broker, err = devbroker.Start(ctx, devbroker.RabbitMQ)
 	}
 	if err == nil {
 		err = exampleEnvironment(ctx)
@@ -45,7 +46,7 @@ func runAll(m *testing.M) (code int) {
 		err = server.Close()
 	}
 	if broker != nil {
-		if e := broker.close(); err == nil {
+		if e := broker.Close(); err == nil {
 			err = e
 		}
 	}
@@ -68,5 +69,5 @@ func exampleEnvironment(ctx context.Context) error {
 	if err := os.Setenv("DATABASE_URL", url); err != nil {
 		return err
 	}
-	return os.Setenv("AMQP_URL", broker.url())
+	return os.Setenv("AMQP_URL", broker.URL)
 }

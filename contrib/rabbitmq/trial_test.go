@@ -12,12 +12,13 @@ import (
 	"github.com/pgbarrier/pgbarrier"
 	"github.com/pgbarrier/pgbarrier/guard"
 	"github.com/pgbarrier/pgbarrier/guard/guardtest"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
 )
 
 // A trial is a queue of the shared broker, with a database whose outcomes the test decides.
 type trial struct {
 	testing.TB
-	node     *node
+	node     *devbroker.Server
 	barriers guardtest.Waiter
 	queue    string
 	producer *publishers
@@ -37,14 +38,14 @@ func newTrial(t testing.TB, kind string, limit int) *trial {
 	return newTrialOn(t, broker, kind, limit)
 }
 
-func newTrialOn(t testing.TB, n *node, kind string, limit int) *trial {
+func newTrialOn(t testing.TB, n *devbroker.Server, kind string, limit int) *trial {
 	t.Helper()
 	s := &trial{
 		TB: t, node: n, queue: fmt.Sprintf("trial-%d", trials.Add(1)),
 		runs: make(chan amqp.Delivery, 1000), more: make(chan struct{}, 1),
 	}
 	declareQueue(t, n, s.queue, kind, limit)
-	conn, err := amqp.Dial(n.url())
+	conn, err := amqp.Dial(n.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func (s *trial) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		dial := func() (*amqp.Connection, error) { return amqp.Dial(s.node.url()) }
+		dial := func() (*amqp.Connection, error) { return amqp.Dial(s.node.URL) }
 		done <- Consume(ctx, dial, g, s.config, func(ctx context.Context, d amqp.Delivery) error {
 			err := s.handle(ctx, d)
 			s.runs <- d

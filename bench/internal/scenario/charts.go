@@ -19,6 +19,8 @@ func SaveCharts(r *report.Report, dir string) (err error) {
 		{"load-latency", "load", "64 producers: COMMIT sent → handler running", ms, "sent→run p50 ms", "sent→run p99 ms"},
 		{"abort", "abort", "ROLLBACK returned → waiting goroutine knows", ms, "p50 ms", "p99 ms"},
 		{"fleet-commits", "fleet", "Commits per second by the number of listening processes", "commits/s", "commits/s", ""},
+		{"asynq-tasks", "asynq", "An asynq worker whose queue is full: tasks per second", metricTasks, metricTasks, ""},
+		{"jetstream-latency", "jetstream", "Through JetStream: COMMIT returned → handler running", ms, "p50 ms", "p99 ms"},
 	} {
 		t := r.Find(c.scenario)
 		if t == nil {

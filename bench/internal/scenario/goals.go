@@ -37,4 +37,12 @@ var Goals = []report.Goal{
 	{Scenario: "waits", Row: waitsName(manyWaits), Metric: "B/wait", Limit: 500},
 	{Scenario: "waits", Row: waitsName(manyWaits), Metric: "check server CPU µs", Limit: 1.25, Against: waitsName(fewWaits)},
 	{Scenario: "waits", Row: waitsName(manyWaits), Metric: "check ms", Limit: 1.25, Against: waitsName(fewWaits)},
+
+	{Scenario: "asynq", Row: contender.NamePgbarrier, Metric: metricTasks, AtLeast: true, Limit: 0.9, Against: rowUnguarded},
+
+	{Scenario: "jetstream", Row: contender.NamePgbarrier, Metric: "p50 ms", Limit: 1.3, Against: rowAfterCommit},
+	{Scenario: "jetstream", Row: contender.NamePgbarrier, Metric: "sent→run p50 ms", Limit: 1.3, Against: rowAfterCommit},
+
+	{Scenario: "held", Row: heldName(heldMessages), Metric: "B/message", Limit: 8192},
+	{Scenario: "held", Row: heldName(heldMessages), Metric: "checks", Limit: 100},
 }

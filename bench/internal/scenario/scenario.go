@@ -29,6 +29,9 @@ var All = []Scenario{
 	{"lone", "a worker that takes one message after the other, whose barriers have long committed", runLone},
 	{"fleet", "1 to 128 listening processes on one database: server CPU per commit", runFleet},
 	{"waits", "a million waits on one listener: heap, and a check beside them", runWaits},
+	{"asynq", "an asynq worker whose queue is full: tasks/s, with a guard and without", runAsynq},
+	{"jetstream", "COMMIT returned → handler running through NATS JetStream, one transaction at a time", runJetStream},
+	{"held", "10,000 messages of 50 open transactions in a JetStream worker: memory, checks", runHeld},
 }
 
 // Named returns the scenarios that a comma-separated list of names asks for, all for none.

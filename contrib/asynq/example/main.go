@@ -1,5 +1,5 @@
 // The example shows a guarded asynq worker beside a transaction that commits and one that rolls back. It starts
-// PostgreSQL and redis by itself:
+// PostgreSQL and redis by itself, or takes the redis that DEVBROKER_REDIS_URL names:
 //
 //	go run ./contrib/asynq/example
 package main
@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"os/signal"
 	"sync"
@@ -20,9 +21,9 @@ import (
 
 	"github.com/pgbarrier/pgbarrier"
 	guardasynq "github.com/pgbarrier/pgbarrier/contrib/asynq"
-	"github.com/pgbarrier/pgbarrier/contrib/asynq/internal/devredis"
 	"github.com/pgbarrier/pgbarrier/devpg"
 	"github.com/pgbarrier/pgbarrier/guard"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
 	"github.com/pgbarrier/pgbarrier/listener"
 	"github.com/pgbarrier/pgbarrier/notify"
 )
@@ -36,10 +37,18 @@ func main() {
 	}
 }
 
-var began = time.Now()
+const queue = "pgbarrier-example"
+
+// pause is the time to read along before a transaction ends.
+var pause = 3 * time.Second
+
+var (
+	began = time.Now()
+	story = log.New(os.Stdout, "", 0)
+)
 
 func say(format string, args ...any) {
-	fmt.Printf("%5.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+	story.Printf("%5.1f s  %s", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 func run(ctx context.Context) error {
@@ -48,16 +57,11 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = server.Close() }()
-	dir, err := os.MkdirTemp("", "pgbarrier-redis-")
+	broker, err := devbroker.Open(ctx, devbroker.Redis)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	broker, err := devredis.Start(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer broker.Close()
+	defer func() { _ = broker.Close() }()
 
 	pool, err := pgxpool.New(ctx, server.URL())
 	if err != nil {
@@ -70,8 +74,15 @@ func run(ctx context.Context) error {
 	if _, err := pool.Exec(ctx, "CREATE TABLE orders (name text)"); err != nil {
 		return err
 	}
-	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr})
-	defer func() { _ = rdb.Close() }()
+	options, err := redis.ParseURL(broker.URL)
+	if err != nil {
+		return err
+	}
+	rdb := redis.NewClient(options)
+	defer func() {
+		_ = asynq.NewInspectorFromRedisClient(rdb).DeleteQueue(queue, true)
+		_ = rdb.Close()
+	}()
 
 	ctx, end := context.WithCancel(ctx)
 	var listening sync.WaitGroup
@@ -115,7 +126,7 @@ func work(ctx context.Context, pool *pgxpool.Pool, rdb redis.UniversalClient, ba
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	cfg := asynq.Config{Concurrency: 10, LogLevel: asynq.ErrorLevel}
+	cfg := asynq.Config{Concurrency: 10, Queues: map[string]int{queue: 1}, LogLevel: asynq.ErrorLevel}
 	guarded, err := guardasynq.Configure(ctx, &cfg, g, rdb)
 	if err != nil {
 		cancel()
@@ -140,13 +151,13 @@ func work(ctx context.Context, pool *pgxpool.Pool, rdb redis.UniversalClient, ba
 	return func() { cancel(); srv.Shutdown() }, nil
 }
 
-// order inserts an order and sends its task, 3 s before the transaction ends.
+// order inserts an order and sends its task, a while before the transaction ends.
 func order(ctx context.Context, pool *pgxpool.Pool, client *asynq.Client, name string, result error) error {
 	return notify.BeginFunc(ctx, pool, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "INSERT INTO orders VALUES ($1)", name); err != nil {
 			return err
 		}
-		task, err := guardasynq.NewTask(ctx, "order:ship", []byte(name))
+		task, err := guardasynq.NewTask(ctx, "order:ship", []byte(name), asynq.Queue(queue))
 		if err != nil {
 			return err
 		}
@@ -155,7 +166,7 @@ func order(ctx context.Context, pool *pgxpool.Pool, client *asynq.Client, name s
 		}
 		say("BEGIN; INSERT; the task of order %q is in redis", name)
 		select {
-		case <-time.After(3 * time.Second):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

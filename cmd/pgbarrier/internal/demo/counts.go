@@ -7,6 +7,7 @@ import (
 // A Result is what the demonstration found. All of it was counted by the database.
 type Result struct {
 	Server     string   `json:"server"`
+	Queue      string   `json:"queue"`
 	Requests   int      `json:"requests"`
 	Approaches []Counts `json:"approaches"`
 }
@@ -51,9 +52,9 @@ var bucketBounds = []int{500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000
 
 const countSQL = `
 WITH
-	o AS (SELECT request FROM pgbarrier_demo.orders WHERE approach = $1),
+	o AS (SELECT request, barrier FROM pgbarrier_demo.orders WHERE approach = $1),
 	r AS (SELECT request, found, request IN (SELECT request FROM o) AS committed FROM pgbarrier_demo.runs WHERE approach = $1),
-	d AS (SELECT reason, request IN (SELECT request FROM o) AS committed FROM pgbarrier_demo.drops WHERE approach = $1),
+	d AS (SELECT reason, barrier IN (SELECT barrier FROM o) AS committed FROM pgbarrier_demo.drops WHERE approach = $1),
 	i AS (SELECT what FROM pgbarrier_demo.incidents WHERE approach = $1)
 SELECT
 	(SELECT count(*) FROM i WHERE what = 'producer'),

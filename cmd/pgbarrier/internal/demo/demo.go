@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/pgbarrier/pgbarrier/guard"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
 	"github.com/pgbarrier/pgbarrier/listener"
 )
 
@@ -18,11 +21,13 @@ import (
 type Config struct {
 	// DatabaseURL names the database. Empty: a throwaway server.
 	DatabaseURL string
+	// Queue is what messages go through: "channel", which is the default, "nats", "redis" or "rabbitmq".
+	Queue string
 	// Requests is how many come in at each approach, at requestsPerSecond.
 	Requests int
 	// Producer makes the command of a producer process, which calls [Produce] for the approach with
-	// the database's URL and its stdin and stdout.
-	Producer func(ctx context.Context, databaseURL, approach string) *exec.Cmd
+	// the database's URL, the queue's address and its stdin and stdout.
+	Producer func(ctx context.Context, databaseURL, queue, approach string) *exec.Cmd
 	// Progress is where progress is shown.
 	Progress io.Writer
 }
@@ -39,6 +44,23 @@ const (
 func Run(ctx context.Context, c Config) (result Result, err error) {
 	progress := newProgress(c.Progress)
 	defer progress.end()
+	if c.Queue == "" {
+		c.Queue = defaultKind
+	}
+	kind, ok := kinds[c.Queue]
+	if !ok {
+		return result, fmt.Errorf("no queue is named %q", c.Queue)
+	}
+	var brokerURL string
+	if kind.broker != nil {
+		progress.say(fmt.Sprintf("starting %s", kind.broker))
+		broker, err := devbroker.Open(ctx, kind.broker)
+		if err != nil {
+			return result, err
+		}
+		defer func() { _ = broker.Close() }()
+		brokerURL = broker.URL
+	}
 	base, err := openBase(ctx, c.DatabaseURL, progress)
 	if err != nil {
 		return result, err
@@ -48,14 +70,14 @@ func Run(ctx context.Context, c Config) (result Result, err error) {
 		return result, err
 	}
 	result.Server = base.description
-	result.Requests = c.Requests
+	result.Queue, result.Requests = c.Queue, c.Requests
 	requests, err := base.requests(ctx)
 	if err != nil {
 		return result, err
 	}
-	progress.introduce(base, requests)
+	progress.introduce(base, kind, requests)
 	for _, a := range approaches {
-		d := &demonstration{Config: c, base: base, approach: a, requests: requests, progress: progress}
+		d := &demonstration{Config: c, base: base, brokerURL: brokerURL, approach: a, requests: requests, progress: progress}
 		if err := d.run(ctx); err != nil {
 			if ctx.Err() != nil {
 				return result, ctx.Err()
@@ -74,27 +96,37 @@ func Run(ctx context.Context, c Config) (result Result, err error) {
 // A demonstration is the load, run by one approach.
 type demonstration struct {
 	Config
-	base     *base
-	approach approach
-	requests []request
-	progress *progress
+	base      *base
+	brokerURL string
+	approach  approach
+	requests  []request
+	progress  *progress
 }
 
-func (d *demonstration) run(ctx context.Context) error {
+func (d *demonstration) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	worker := &worker{approach: d.approach.name, pool: d.base.pool}
+	q, at, err := d.openQueue(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		defer cancel()
+		err = errors.Join(err, q.remove(ctx))
+	}()
+	waiter := guard.Eager // messages without a barrier ask it nothing
 	if d.approach.barrier {
-		stop, err := d.listen(ctx, worker)
+		l, stop, err := d.listen(ctx)
 		if err != nil {
 			return err
 		}
 		defer stop()
+		waiter = l
 	}
-
-	q := make(queue, len(d.requests))
-	worked := make(chan error, 1)
-	go func() { worked <- worker.run(ctx, q) }()
+	worker := &worker{approach: d.approach.name, pool: d.base.pool}
+	worked, produced := make(chan error, 1), make(chan struct{})
+	go func() { worked <- worker.run(ctx, q, waiter, produced) }()
 
 	shown := make(chan struct{})
 	watched, stopWatching := context.WithCancel(ctx)
@@ -108,17 +140,20 @@ func (d *demonstration) run(ctx context.Context) error {
 	}()
 
 	orders := &service{
-		command: func(ctx context.Context) *exec.Cmd { return d.Producer(ctx, d.base.url, d.approach.name) },
-		queue:   q,
+		command: func(ctx context.Context) *exec.Cmd { return d.Producer(ctx, d.base.url, at, d.approach.name) },
+		message: func(Message) {},
 		killed:  func() { d.base.note(ctx, d.approach, killedProducer) },
 		running: map[*exec.Cmd]int{},
+	}
+	if messages, ok := q.(channel); ok {
+		orders.message = func(m Message) { messages <- m }
 	}
 	served := orders.run(ctx, d.arrivals(ctx))
 	if served == nil {
 		// Messages that are waited for must not depend on who is left to commit them.
 		served = d.base.awaitProducersGone(ctx)
 	}
-	close(q)
+	close(produced)
 	if served != nil {
 		cancel()
 	}
@@ -131,16 +166,26 @@ func (d *demonstration) run(ctx context.Context) error {
 	return d.base.saveCommits(ctx, d.approach, orders.commits)
 }
 
+// openQueue makes a queue, and returns the address that producer processes have for it.
+func (d *demonstration) openQueue(ctx context.Context) (q queue, at string, err error) {
+	kind := kinds[d.Queue]
+	if kind.open == nil {
+		return make(channel, len(d.requests)), "", nil
+	}
+	name := "pgbarrier-demo-" + rand.Text()
+	q, err = kind.open(ctx, d.brokerURL, name)
+	return q, address{d.Queue, d.brokerURL, name}.String(), err
+}
+
 // listen starts the worker's listener and, if the approach says so, what kills its connection.
-func (d *demonstration) listen(ctx context.Context, w *worker) (stop func(), err error) {
+func (d *demonstration) listen(ctx context.Context) (l *listener.Listener, stop func(), err error) {
 	pool, err := newPool(ctx, d.base.url, listenerApplication, 1)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	l, err := listener.New(pool, listener.Config{})
-	if err != nil {
+	if l, err = listener.New(pool, listener.Config{}); err != nil {
 		pool.Close()
-		return nil, err
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ran := make(chan error, 1)
@@ -160,12 +205,11 @@ func (d *demonstration) listen(ctx context.Context, w *worker) (stop func(), err
 	}
 	select {
 	case <-l.Ready():
-		w.wait = l.Wait
-		return stop, nil
+		return l, stop, nil
 	case err := <-ran:
 		ran <- err
 		stop()
-		return nil, err
+		return nil, nil, err
 	}
 }
 

@@ -26,7 +26,7 @@ var server *devpg.Server
 
 func TestMain(m *testing.M) {
 	if approach := os.Getenv(asProducer); approach != "" {
-		if err := Produce(context.Background(), os.Getenv("PGBARRIER_TEST_URL"), approach, os.Stdin, os.Stdout); err != nil {
+		if err := Produce(context.Background(), os.Getenv("PGBARRIER_TEST_URL"), os.Getenv("PGBARRIER_TEST_QUEUE"), approach, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -48,9 +48,9 @@ func config(url string, requests int, progress *bytes.Buffer) Config {
 		DatabaseURL: url,
 		Requests:    requests,
 		Progress:    progress,
-		Producer: func(ctx context.Context, databaseURL, approach string) *exec.Cmd {
+		Producer: func(ctx context.Context, databaseURL, queue, approach string) *exec.Cmd {
 			cmd := exec.CommandContext(ctx, os.Args[0])
-			cmd.Env = append(os.Environ(), asProducer+"="+approach, "PGBARRIER_TEST_URL="+databaseURL, "GORACE=atexit_sleep_ms=0")
+			cmd.Env = append(os.Environ(), asProducer+"="+approach, "PGBARRIER_TEST_URL="+databaseURL, "PGBARRIER_TEST_QUEUE="+queue, "GORACE=atexit_sleep_ms=0")
 			return cmd
 		},
 	}
@@ -81,10 +81,18 @@ func query(t *testing.T, url, sql string, dest ...any) {
 }
 
 func TestTheDemonstrationShowsThatPgbarrierLosesNothing(t *testing.T) {
+	for queue := range kinds {
+		t.Run(queue, func(t *testing.T) { demonstrate(t, queue) })
+	}
+}
+
+func demonstrate(t *testing.T, queue string) {
 	const requests = 300
 	url := server.DatabaseForTest(t)
 	var progress, report bytes.Buffer
-	result, err := Run(t.Context(), config(url, requests, &progress))
+	c := config(url, requests, &progress)
+	c.Queue = queue
+	result, err := Run(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +129,9 @@ func TestTheDemonstrationShowsThatPgbarrierLosesNothing(t *testing.T) {
 		case c.ProducersKilled == 0:
 			t.Errorf("%s: no producer was killed", c.Name)
 		}
+	}
+	if !strings.Contains(progress.String(), "(here "+kinds[queue].title+")") || result.Queue != queue {
+		t.Errorf("it does not say that it went through %s, but %q", queue, result.Queue)
 	}
 	if left := schemas(t, url); len(left) > 0 {
 		t.Errorf("it left %v", left)

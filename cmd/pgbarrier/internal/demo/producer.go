@@ -24,7 +24,7 @@ type request struct {
 	Pause    float64 `json:"pause"` // ms
 }
 
-// A line is what a producer process writes: a message for the queue, or the response to a request.
+// A line is what a producer process writes: a message, if the queue is the channel, or the response to a request.
 type line struct {
 	Message  *Message  `json:"message,omitempty"`
 	Response *response `json:"response,omitempty"`
@@ -40,20 +40,32 @@ type response struct {
 type producer struct {
 	approach string
 	pool     *pgxpool.Pool
+	queue    sender
 
 	mu  sync.Mutex // held while a line is written
 	out io.Writer
 }
 
-// Produce is the orders service's process: it takes requests from in, places orders, and writes
-// messages and responses to out. It ends with in, or when the process is killed.
-func Produce(ctx context.Context, databaseURL, approach string, in io.Reader, out io.Writer) error {
+// Produce is the orders service's process: it takes requests from in, places orders, sends messages to the queue, or
+// else to out, and writes responses to out. It ends with in, or when the process is killed.
+func Produce(ctx context.Context, databaseURL, queue, approach string, in io.Reader, out io.Writer) error {
 	pool, err := connect(ctx, databaseURL, producerApplication, requestsAtOnce)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	p := &producer{approach: approach, pool: pool, out: out}
+	p.queue = stdout{p}
+	if queue != "" {
+		at, err := parseAddress(queue)
+		if err != nil {
+			return err
+		}
+		if p.queue, err = kinds[at.kind].dial(ctx, at.url, at.name); err != nil {
+			return err
+		}
+	}
+	defer p.queue.close()
 	var requests sync.WaitGroup
 	defer requests.Wait()
 	for lines := bufio.NewScanner(in); lines.Scan(); {
@@ -87,52 +99,53 @@ var errDeclined = errors.New("the order was declined")
 
 // placeEnqueueFirst is approach a: nothing is lost, but the worker does not wait for COMMIT.
 func (p *producer) placeEnqueueFirst(ctx context.Context, r request, committed *time.Time) error {
-	return p.transaction(ctx, committed, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
 		if err := p.insert(ctx, tx, r, uuid.NullUUID{}); err != nil {
 			return err
 		}
-		if err := p.enqueue(Message{Request: r.ID}); err != nil {
+		if err := p.queue.send(ctx, r.ID); err != nil {
 			return err
 		}
 		return r.rest()
 	})
+	return note(committed, err)
 }
 
 // placeCommitFirst is approach b: the worker finds the order, unless this process ends in between.
 func (p *producer) placeCommitFirst(ctx context.Context, r request, committed *time.Time) error {
-	err := p.transaction(ctx, committed, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
 		if err := p.insert(ctx, tx, r, uuid.NullUUID{}); err != nil {
 			return err
 		}
 		return r.decision()
 	})
-	if err != nil {
+	if note(committed, err) != nil {
 		return err
 	}
 	r.otherWork()
-	return p.enqueue(Message{Request: r.ID})
+	return p.queue.send(ctx, r.ID)
 }
 
-// placeWithBarrier is approaches c and d: a, and one line more.
+// placeWithBarrier is approaches c and d: a, with a context that knows the transaction.
 func (p *producer) placeWithBarrier(ctx context.Context, r request, committed *time.Time) error {
-	return p.transaction(ctx, committed, func(tx pgx.Tx) error {
-		barrier, err := notify.Create(ctx, tx)
+	err := notify.BeginFunc(ctx, p.pool, func(ctx context.Context, tx pgx.Tx) error {
+		barrier, _, err := notify.Current(ctx) // only for the demo's own count
 		if err != nil {
 			return err
 		}
 		if err := p.insert(ctx, tx, r, uuid.NullUUID{UUID: barrier.ID, Valid: true}); err != nil {
 			return err
 		}
-		if err := p.enqueue(Message{Request: r.ID, Barrier: barrier}); err != nil {
+		if err := p.queue.send(ctx, r.ID); err != nil {
 			return err
 		}
 		return r.rest()
 	})
+	return note(committed, err)
 }
 
-// transaction sets *committed when COMMIT has returned.
-func (p *producer) transaction(ctx context.Context, committed *time.Time, f func(pgx.Tx) error) error {
-	err := pgx.BeginFunc(ctx, p.pool, f)
+// note sets *committed if COMMIT has just returned.
+func note(committed *time.Time, err error) error {
 	if err == nil {
 		*committed = time.Now()
 	}
@@ -160,7 +173,18 @@ func (r request) decision() error {
 // otherWork stands for what a service does besides: another query, a call, a garbage collection.
 func (r request) otherWork() { time.Sleep(time.Duration(r.Pause * float64(time.Millisecond))) }
 
-func (p *producer) enqueue(m Message) error { return p.write(line{Message: &m}) }
+// stdout is the way to the channel.
+type stdout struct{ *producer }
+
+func (s stdout) send(ctx context.Context, request int) error {
+	barrier, _, err := notify.Current(ctx)
+	if err != nil {
+		return err
+	}
+	return s.write(line{Message: &Message{Request: request, Barrier: barrier}})
+}
+
+func (s stdout) close() {}
 
 // write writes l in one piece. It is shorter than PIPE_BUF, so the reader gets all of it or, if this
 // process is killed, nothing.

@@ -45,7 +45,7 @@ func (p *progress) end() {
 }
 
 // introduce tells what is to be seen.
-func (p *progress) introduce(b *base, requests []request) {
+func (p *progress) introduce(b *base, k kind, requests []request) {
 	declined := 0
 	for _, r := range requests {
 		if r.Declined {
@@ -56,10 +56,10 @@ func (p *progress) introduce(b *base, requests []request) {
 
 An orders service of %d processes gets %s requests; each is a transaction that
 inserts an order, and %s of them roll back. A message per order goes through a
-queue that knows nothing of PostgreSQL (here a Go channel, it could be any) to a
+queue that knows nothing of PostgreSQL (here %s) to a
 worker that reads the order. About %d times a second one of the processes is
 killed (SIGKILL) and replaced. The same load, %d ways:
-`, p.paint(bold, "pgbarrier demo")+" on "+b.description, processes, thousands(len(requests)), thousands(declined),
+`, p.paint(bold, "pgbarrier demo")+" on "+b.description, processes, thousands(len(requests)), thousands(declined), k.title,
 		time.Second/killEvery, len(approaches)))
 }
 

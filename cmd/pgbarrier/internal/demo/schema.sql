@@ -37,10 +37,10 @@ CREATE INDEX ON runs (approach, request);
 -- or it dropped the message because of what the wait ended with.
 CREATE TABLE drops (
 	approach text,
-	request  integer,
+	barrier  uuid,
 	reason   text NOT NULL
 );
-CREATE INDEX ON drops (approach, request);
+CREATE INDEX ON drops (approach, barrier);
 
 -- What was killed.
 CREATE TABLE incidents (

@@ -26,8 +26,8 @@ const (
 // A service is the orders service: processes that are started, fed, killed and replaced.
 type service struct {
 	command func(ctx context.Context) *exec.Cmd // a producer process
-	queue   queue
-	killed  func() // called for each process that was killed
+	message func(Message)                       // called for each message that came through a process's stdout
+	killed  func()                              // called for each process that was killed
 
 	mu      sync.Mutex        // guards all below
 	running map[*exec.Cmd]int // how many requests they have answered
@@ -140,7 +140,7 @@ func (s *service) read(cmd *exec.Cmd, out io.Reader, free <-chan struct{}) {
 		}
 		switch {
 		case l.Message != nil:
-			s.queue <- *l.Message
+			s.message(*l.Message)
 		case l.Response != nil:
 			<-free
 			s.take(cmd, *l.Response)

@@ -1,0 +1,141 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/bench/internal/contender"
+	"github.com/pgbarrier/pgbarrier/bench/internal/report"
+	guardasynq "github.com/pgbarrier/pgbarrier/contrib/asynq"
+	"github.com/pgbarrier/pgbarrier/guard"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
+	"github.com/pgbarrier/pgbarrier/listener"
+)
+
+const (
+	rowUnguarded = "no barrier, no guard"
+
+	metricTasks = "tasks/s"
+
+	asynqQueue   = "bench"
+	asynqWorkers = 10
+)
+
+// runAsynq: a worker finds its queue full, as after a pause. Handlers do nothing, so that what is measured is asynq, and
+// the guard: each task has a barrier of its own, which has committed and which the listener has never heard of.
+func runAsynq(ctx context.Context, l *Lab) (err error) {
+	db, err := l.database(ctx, contender.Named(contender.NamePgbarrier))
+	if err != nil {
+		return err
+	}
+	defer db.Pool.Reset()
+	broker, err := devbroker.Open(ctx, devbroker.Redis)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = broker.Close() }() // measured already
+	options, err := redis.ParseURL(broker.URL)
+	if err != nil {
+		return err
+	}
+	options.PoolSize = 4 * asynqWorkers
+	rdb := redis.NewClient(options)
+	defer func() { _ = rdb.Close() }()
+
+	n := pick(l.Options, 10_000, 200)
+	about := fmt.Sprintf("%s tasks in the queue, %d workers, handlers that do nothing; barriers committed and not heard of", report.Thousands(n), asynqWorkers)
+	table := l.Report.Table("asynq", about, rowUnguarded, contender.NamePgbarrier)
+	return l.turns(table, func(_ int, row *report.Row) error {
+		if err := l.settle(ctx, db); err != nil {
+			return err
+		}
+		var tokens []pgbarrier.Token
+		if row.Name == contender.NamePgbarrier {
+			if tokens, err = committedTokens(ctx, db, n); err != nil {
+				return err
+			}
+		}
+		if err := enqueue(ctx, rdb, n, tokens); err != nil {
+			return err
+		}
+		return handleTasks(ctx, db, rdb, n, row)
+	})
+}
+
+// enqueue fills the queue with n tasks, each with one of the tokens, if there are any.
+func enqueue(ctx context.Context, rdb *redis.Client, n int, tokens []pgbarrier.Token) error {
+	client := asynq.NewClientFromRedisClient(rdb)
+	var g errgroup.Group
+	g.SetLimit(asynqWorkers)
+	for i := range n {
+		g.Go(func() error {
+			headers := guard.Map{}
+			if tokens != nil {
+				if err := guard.Add(headers, tokens[i]); err != nil {
+					return err
+				}
+			}
+			_, err := client.EnqueueContext(ctx, asynq.NewTaskWithHeaders("bench", nil, headers), asynq.Queue(asynqQueue))
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// handleTasks runs a worker until it has handled n tasks.
+func handleTasks(ctx context.Context, db *Database, rdb *redis.Client, n int, row *report.Row) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	cfg := asynq.Config{Concurrency: asynqWorkers, Queues: map[string]int{asynqQueue: 1}, LogLevel: asynq.FatalLevel}
+	guarded := func(next asynq.Handler) asynq.Handler { return next }
+	checks := func() int { return 0 }
+	if row.Name == contender.NamePgbarrier {
+		w, err := contender.StartListener(ctx, db.URL, listener.Config{})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = w.Close() }() // measured already
+		g, err := guard.New(w, guard.Config{Slots: asynqWorkers / 2})
+		if err != nil {
+			return err
+		}
+		middleware, err := guardasynq.Configure(ctx, &cfg, g, rdb)
+		if err != nil {
+			return err
+		}
+		guarded, checks = middleware, func() int { return int(w.Stats().Checks) }
+	}
+
+	var handled atomic.Int64
+	all := make(chan time.Time, 1)
+	server := asynq.NewServerFromRedisClient(rdb, cfg)
+	begun := time.Now()
+	err := server.Start(guarded(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
+		if handled.Add(1) == int64(n) {
+			all <- time.Now()
+		}
+		return nil
+	})))
+	if err != nil {
+		return err
+	}
+	defer server.Shutdown()
+	defer stop()
+	select {
+	case ended := <-all:
+		row.Add(metricTasks, float64(n)/ended.Sub(begun).Seconds())
+		row.Add("checks", float64(checks()))
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Minute):
+		return fmt.Errorf("%d of %d tasks were handled in a minute", handled.Load(), n)
+	}
+}

@@ -1,0 +1,144 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgbarrier/pgbarrier/bench/internal/contender"
+	"github.com/pgbarrier/pgbarrier/bench/internal/report"
+	guardjetstream "github.com/pgbarrier/pgbarrier/contrib/jetstream"
+	"github.com/pgbarrier/pgbarrier/internal/devbroker"
+	"github.com/pgbarrier/pgbarrier/listener"
+	"github.com/pgbarrier/pgbarrier/notify"
+)
+
+const (
+	heldMessages     = 10_000
+	heldTransactions = 50
+)
+
+func heldName(n int) string { return report.Thousands(n) + " held" }
+
+// runHeld: messages of transactions that are open are held by a JetStream worker, until the transactions commit.
+func runHeld(ctx context.Context, l *Lab) error {
+	db, err := l.database(ctx, contender.Named(contender.NamePgbarrier))
+	if err != nil {
+		return err
+	}
+	defer db.Pool.Reset()
+	broker, err := devbroker.Open(ctx, devbroker.NATS)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = broker.Close() }() // measured already
+	n := pick(l.Options, heldMessages, heldMessages/10)
+	about := fmt.Sprintf("messages of %d open transactions in a JetStream worker, for %v, until they are committed", heldTransactions, 2*l.Duration)
+	table := l.Report.Table("held", about, heldName(heldMessages))
+	return l.turns(table, func(_ int, row *report.Row) error {
+		if err := l.settle(ctx, db); err != nil {
+			return err
+		}
+		s, err := openStream(ctx, broker.URL)
+		if err != nil {
+			return err
+		}
+		defer s.remove(ctx)
+		return l.held(ctx, db, s, n, row)
+	})
+}
+
+func (l *Lab) held(ctx context.Context, db *Database, s *stream, n int, row *report.Row) error {
+	jobs, commit, err := l.publishPending(ctx, db, s, n)
+	defer commit() // what an error has left
+	if err != nil {
+		return err
+	}
+	w, err := contender.StartListener(ctx, db.URL, listener.Config{})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Close() }() // measured already
+	memory, checks := memoryInUse(), w.Stats().Checks
+	stop, err := s.consumeGuarded(ctx, w, func() {})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	for w.Stats().Waiting < n {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		time.Sleep(time.Millisecond)
+	}
+	row.Add("B/message", (memoryInUse()-memory)/float64(n))
+
+	time.Sleep(2 * l.Duration)
+	begun := time.Now()
+	if err := commit(); err != nil {
+		return err
+	}
+	for _, job := range jobs {
+		select {
+		case <-job.Ran():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	row.Add("checks", float64(w.Stats().Checks-checks))
+	row.Add("COMMITs → all ran ms", milliseconds(time.Since(begun)))
+	runtime.KeepAlive(jobs)
+	return nil
+}
+
+// publishPending publishes n messages inside transactions, which commit commits.
+func (l *Lab) publishPending(ctx context.Context, db *Database, s *stream, n int) (jobs []*contender.Job, commit func() error, err error) {
+	var txs []pgx.Tx
+	commit = func() (err error) {
+		for _, tx := range txs {
+			if e := tx.Commit(ctx); err == nil {
+				err = e
+			}
+		}
+		txs = nil
+		return err
+	}
+	for range heldTransactions {
+		tx, err := db.Pool.Begin(ctx)
+		if err != nil {
+			return nil, commit, err
+		}
+		txs = append(txs, tx)
+		inside := notify.WithTx(ctx, tx)
+		for range n / heldTransactions {
+			job := contender.NewJob(l.nextID())
+			jobs = append(jobs, job)
+			s.jobs.Store(strconv.FormatInt(job.ID, 10), job)
+			m := s.message(job)
+			if err := guardjetstream.Inject(inside, m, ""); err != nil {
+				return nil, commit, err
+			}
+			if _, err := s.js.PublishMsgAsync(m); err != nil {
+				return nil, commit, err
+			}
+		}
+	}
+	select {
+	case <-s.js.PublishAsyncComplete():
+		return jobs, commit, nil
+	case <-ctx.Done():
+		return nil, commit, ctx.Err()
+	}
+}
+
+// memoryInUse returns bytes of heap and of stacks that are in use after a collection: a held message has a goroutine.
+func memoryInUse() float64 {
+	heap := heapInUse()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return heap + float64(m.StackInuse)
+}
