@@ -82,7 +82,10 @@ func query(t *testing.T, url, sql string, dest ...any) {
 
 func TestTheDemonstrationShowsThatPgbarrierLosesNothing(t *testing.T) {
 	for queue := range kinds {
-		t.Run(queue, func(t *testing.T) { demonstrate(t, queue) })
+		t.Run(queue, func(t *testing.T) {
+			t.Parallel()
+			demonstrate(t, queue)
+		})
 	}
 }
 
