@@ -78,6 +78,7 @@ type consumer struct {
 
 	mu         sync.Mutex
 	deliveries map[uint64]*delivery // by their place in the stream: what is not done with
+	pending    map[string]int       // how many messages are held, by their header
 	lost       []uint64             // ErrLastDelivery
 }
 
@@ -103,7 +104,7 @@ func Consume(ctx context.Context, from jetstream.Consumer, g *guard.Guard, confi
 		return fmt.Errorf("pgbarrier: jetstream: ask for the consumer: %w", err)
 	}
 	c := &consumer{Consumer: from, guard: g, config: config, handle: handle,
-		pulled: make(chan struct{}), deliveries: make(map[uint64]*delivery)}
+		pulled: make(chan struct{}), deliveries: make(map[uint64]*delivery), pending: make(map[string]int)}
 	if err := c.configure(info.Config); err != nil {
 		return err
 	}

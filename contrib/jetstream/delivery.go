@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// soon is how long a decision may take before its message counts as held.
+	// soon is how long a decision may take before its message counts as held: long enough for a check. Messages of a
+	// transaction that others are held for already count at once.
 	soon = 20 * time.Millisecond
 
 	ackTimeout, ackPause = 5 * time.Second, 100 * time.Millisecond
@@ -72,11 +73,18 @@ func (c *consumer) isLast(d *delivery) bool {
 func (c *consumer) deliver(d *delivery) {
 	room := c.taken
 	decided, moved := make(chan struct{}), make(chan struct{})
-	late := time.AfterFunc(soon, func() {
+	m, _ := d.current()
+	header := m.Headers().Get(guard.Header)
+	patience := soon
+	if c.count(header, 0) > 0 {
+		patience = 0
+	}
+	late := time.AfterFunc(patience, func() {
 		defer close(moved)
 		select {
 		case c.held <- struct{}{}: // beside, so that others are taken meanwhile
 			room = c.held
+			c.count(header, 1)
 			<-c.taken
 		case <-decided:
 		}
@@ -85,6 +93,9 @@ func (c *consumer) deliver(d *delivery) {
 	close(decided)
 	if !late.Stop() {
 		<-moved
+	}
+	if room == c.held {
+		c.count(header, -1)
 	}
 	defer func() { <-room }()
 
@@ -98,6 +109,16 @@ func (c *consumer) deliver(d *delivery) {
 	default:
 		c.giveBack(d)
 	}
+}
+
+// count adds to how many messages with the header are held and pending, and returns that.
+func (c *consumer) count(header string, change int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending[header] += change; c.pending[header] == 0 {
+		delete(c.pending, header)
+	}
+	return c.pending[header]
 }
 
 // decide waits for the message's transactions, until c stops. On the last delivery it goes on as long as there is time.

@@ -87,6 +87,31 @@ func TestPendingMessagesHoldUpNoOthers(t *testing.T) {
 	r.ran(1, append(held, "free")...)
 }
 
+// The messages of one transaction need not wait one after the other until each counts as held.
+func TestManyMessagesOfOneTransactionAreHeldAtOnce(t *testing.T) {
+	t.Parallel()
+	const n, tries = 500, 3  // a machine may be busy
+	oneByOne := n / 2 * soon // twice the workers at a time
+	for try := 1; ; try++ {
+		r := newRig(t, jetstream.ConsumerConfig{})
+		token := guardtest.NewToken()
+		held := texts("held", n)
+		r.send(token, held...)
+		began := time.Now()
+		r.work("", Config{Workers: 1})
+		r.untilOutstanding(n)
+		took := time.Since(began)
+		r.barriers.Commit(token)
+		r.untilRan(held...)
+		if took < oneByOne {
+			return
+		}
+		if try == tries {
+			t.Fatalf("%d messages were held after %v, in each of %d tries", n, took, tries)
+		}
+	}
+}
+
 // The server's MaxAckPending bounds what is held, and whoever operates it is told.
 func TestMaxAckPendingBoundsWhatIsHeld(t *testing.T) {
 	t.Parallel()
