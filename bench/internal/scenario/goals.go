@@ -39,6 +39,7 @@ var Goals = []report.Goal{
 	{Scenario: "waits", Row: waitsName(manyWaits), Metric: "check ms", Limit: 1.25, Against: waitsName(fewWaits)},
 
 	{Scenario: "asynq", Row: contender.NamePgbarrier, Metric: metricTasks, AtLeast: true, Limit: 0.9, Against: rowUnguarded},
+	{Scenario: "asynq", Row: rowUnheard, Metric: metricTasks, AtLeast: true, Limit: 0.9, Against: rowUnguarded},
 
 	{Scenario: "jetstream", Row: contender.NamePgbarrier, Metric: "p50 ms", Limit: 1.3, Against: rowAfterCommit},
 	{Scenario: "jetstream", Row: contender.NamePgbarrier, Metric: "sent→run p50 ms", Limit: 1.3, Against: rowAfterCommit},

@@ -25,7 +25,8 @@ const (
 
 func heldName(n int) string { return report.Thousands(n) + " held" }
 
-// runHeld: messages of transactions that are open are held by a JetStream worker, until the transactions commit.
+// runHeld: messages of open transactions are taken by a JetStream worker; when it holds all of them the transactions
+// commit. How many checks that takes depends on how long it lasts, and not on how many messages there are.
 func runHeld(ctx context.Context, l *Lab) error {
 	db, err := l.database(ctx, contender.Named(contender.NamePgbarrier))
 	if err != nil {
@@ -38,7 +39,7 @@ func runHeld(ctx context.Context, l *Lab) error {
 	}
 	defer func() { _ = broker.Close() }() // measured already
 	n := pick(l.Options, heldMessages, heldMessages/10)
-	about := fmt.Sprintf("messages of %d open transactions in a JetStream worker, for %v, until they are committed", heldTransactions, l.Duration)
+	about := fmt.Sprintf("messages of %d open transactions in a JetStream worker, which commit when it holds them all", heldTransactions)
 	table := l.Report.Table("held", about, heldName(heldMessages))
 	return l.turns(table, func(_ int, row *report.Row) error {
 		if err := l.settle(ctx, db); err != nil {
@@ -80,7 +81,6 @@ func (l *Lab) held(ctx context.Context, db *Database, s *stream, n int, row *rep
 	row.Add("until held ms", milliseconds(time.Since(begun)))
 	row.Add("B/message", (memoryInUse()-memory)/float64(n))
 
-	time.Sleep(l.Duration)
 	begun = time.Now()
 	if err := commit(); err != nil {
 		return err
@@ -101,14 +101,13 @@ func (l *Lab) held(ctx context.Context, db *Database, s *stream, n int, row *rep
 // publishPending publishes n messages inside transactions, which commit commits.
 func (l *Lab) publishPending(ctx context.Context, db *Database, s *stream, n int) (jobs []*contender.Job, commit func() error, err error) {
 	var txs []pgx.Tx
-	commit = func() (err error) {
+	commit = func() error {
+		var committing errgroup.Group
 		for _, tx := range txs {
-			if e := tx.Commit(ctx); err == nil {
-				err = e
-			}
+			committing.Go(func() error { return tx.Commit(ctx) })
 		}
 		txs = nil
-		return err
+		return committing.Wait()
 	}
 	for range heldTransactions {
 		tx, err := db.Pool.Begin(ctx)
