@@ -267,6 +267,20 @@ func TestAServerThatStopsBurnsNoAttemptOfWhatWaits(t *testing.T) {
 	b.heardNothing()
 }
 
+// It does not sit in a worker until asynq's patience with the stop is over.
+func TestAServerThatStopsHandsBackAtOnceWhatWaits(t *testing.T) {
+	t.Parallel()
+	b := start(t, guard.Config{Budget: time.Hour}, asynq.Config{ShutdownTimeout: time.Minute})
+	_, id := b.send(asynq.MaxRetry(1))
+	if err := b.barriers.UntilWaiting(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	if info := b.info(id); info == nil || info.LastErr != guard.ErrShutdown.Error() {
+		t.Errorf("it was not handed back: the task is left as %+v", info)
+	}
+}
+
 func TestWhatHasRunMeanwhileIsNotHastened(t *testing.T) {
 	t.Parallel()
 	b := start(t, guard.Config{}, asynq.Config{RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour }})
