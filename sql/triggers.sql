@@ -23,7 +23,7 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '21b794e2203f';
+	revision CONSTANT text := 'c0b956445656';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	stranger   text;
@@ -218,11 +218,11 @@ BEGIN
 			-- while one is not as it should be. ENABLE TRIGGER ALL is not enough: it makes ordinary ones of those
 			-- that were ALWAYS or REPLICA.
 			('armed', $view$
-				SELECT lpad(to_hex(hashtext(string_agg(concat(t.oid, ' ', t.xmin), ' ' ORDER BY t.tgname)) & 268435455), 7, '0') AS digits
+				SELECT lpad(to_hex(hashtext(string_agg(concat(t.oid, ' ', t.xmin), ' ' ORDER BY t.tgname)) & 268435455), 7, '0') AS digits -- breakage: triggers as they stood
 				FROM pg_trigger t
 				WHERE t.tgrelid = to_regclass('pgbarrier.barrier')
 					AND concat(t.tgname, ' ', t.tgenabled) IN ('lost_table A', 'lost_rows O', 'lost_row R', 'lost_id A')
-				HAVING count(*) = 4 -- breakage: triggers as they stood
+				HAVING count(*) = 4
 				$view$),
 			-- Transactions up to and including this one may have had barriers whose rows are gone; of a later one,
 			-- every row that was committed is there. No row: that may be so of all. See mark(). Only by the table
