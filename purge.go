@@ -32,8 +32,10 @@ func Purge(ctx context.Context, db DB, retention time.Duration) (int64, error) {
 	var after *uuid.UUID // the last barrier of the batch before
 	for {
 		var purged *int64 // null: another session is purging
-		err := db.QueryRow(ctx, "SELECT purged, last FROM pgbarrier.purge_batch($1::pg_catalog.interval, $2::integer, $3::pg_catalog.uuid)",
-			pgtype.Interval{Microseconds: max(retention.Microseconds(), 1), Valid: true}, purgeBatch, after).Scan(&purged, &after)
+		err := wire.InReadCommitted(ctx, db, func(db wire.DB) error {
+			return db.QueryRow(ctx, "SELECT purged, last FROM pgbarrier.purge_batch($1::pg_catalog.interval, $2::integer, $3::pg_catalog.uuid)",
+				pgtype.Interval{Microseconds: max(retention.Microseconds(), 1), Valid: true}, purgeBatch, after).Scan(&purged, &after)
+		})
 		if err != nil {
 			return total, wire.Explain("purge", err)
 		}

@@ -98,10 +98,10 @@ var (
 		"RETURN NULL", "RAISE", "TestNoFunctionThatTheOwnerLacksFailsACommit"}
 	oneSeed = breakage{"a dump carries the seed", schema, "a seed for each restore",
 		"('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint", "17", "TestOneDumpRestoredIntoTwoFreshClustersHasTwoOrigins"}
-	checkSerializable = breakage{"a check is SERIALIZABLE if that is the default", schema, "SERIALIZABLE by default",
-		"ELSIF current_setting", "ELSIF false AND current_setting", "TestAPollWithSerializableAsDefaultFailsNoProducer"}
+	checkSerializable = breakage{"a check is SERIALIZABLE if that is the default", "internal/wire/isolation.go", "SERIALIZABLE by default",
+		"<> 'serializable'", "<> ''", "TestNothingThatStandsAloneReadsInSerializable"}
 	oneQuestion = breakage{"a replica wait is over for a default of REPEATABLE READ", "replica.go", "one snapshot",
-		"!oneSnapshot || !inTransaction(replica)", "!oneSnapshot", "TestAReplicaWaitGoesOnThoughTransactionsAreRepeatableReadByDefault"}
+		"!oneSnapshot || !wire.InTransaction(replica)", "!oneSnapshot", "TestAReplicaWaitGoesOnWhateverTheDefaultIsolation"}
 	askStandby = breakage{"a standby is asked", schema, "asked of a standby",
 		"pg_is_in_recovery()", "false", "TestRunReturnsAtOnceOnAStandby"}
 )

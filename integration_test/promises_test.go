@@ -137,7 +137,7 @@ var promises = []promise{
 		tests: []string{"TestThePoolsNotificationHandlerTakesNothingFromTheListener", "TestThePoolsWayOfEndingAStatementDoesNotKeepADeadConnection",
 			"TestAHookThatFailsDoesNotEndRun", "TestALockTimeoutEndsNeitherRunNorAPoll", "TestAWaitFailsNoSerializableCommit",
 			"TestTheListenerChecksInReadCommittedWhateverTheDefault", "TestAStatementTimeoutOfThePoolEndsNoCheck",
-			"TestCheckAndPollWorkWhateverTheSessionsDefaults", "TestAPollWithSerializableAsDefaultFailsNoProducer"},
+			"TestCheckAndPollWorkWhateverTheSessionsDefaults", "TestNothingThatStandsAloneReadsInSerializable"},
 		breaks: []breakage{checkSerializable, keepHandler, keepEnding, hookEnds, lockEnds, serialize, oneSnapshot, timeOut},
 	}, {
 		happens: "the same token waited on by many, again, after a redelivery",
@@ -188,7 +188,7 @@ var promises = []promise{
 		gets:    "nil once they can be read there; the standby itself never says `ErrAborted`",
 		tests: []string{"TestAReplicaWaitEndsWhenTheUpdatesCanBeReadThere", "TestAReplicaWaitOutlivesRecoveryConflicts",
 			"TestAReplicaWaitOutlivesItsSessionAndTheServer", "TestAStandbyThatIsShutDownTellsNoAbort", "TestAStandbyNeverGivesAWrongOutcome",
-			"TestAPromotedReplicaEndsTheWaitsWithWhatItHas", "TestAReplicaWaitGoesOnThoughTransactionsAreRepeatableReadByDefault"},
+			"TestAPromotedReplicaEndsTheWaitsWithWhatItHas", "TestAReplicaWaitGoesOnWhateverTheDefaultIsolation"},
 		breaks: []breakage{standbySnapshot, oneQuestion},
 	},
 }
