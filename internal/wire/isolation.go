@@ -13,7 +13,7 @@ import (
 
 // unlessSerializable keeps a statement from reading, and so from taking predicate locks. A function that raises an
 // error cannot be relied on for that: it does not know whether its statement stands alone.
-const unlessSerializable = " WHERE pg_catalog.current_setting('transaction_isolation') <> 'serializable'" // breakage: SERIALIZABLE by default
+const unlessSerializable = " WHERE pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'serializable'" // breakage: SERIALIZABLE by default
 
 type beginner interface {
 	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
