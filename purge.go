@@ -15,8 +15,8 @@ import (
 const purgeBatch = 10_000
 
 // Purge deletes the barriers that were created longer ago than retention and returns how many it
-// deleted. Each batch is a transaction of its own when db is a pool or a connection. While another
-// session purges, Purge leaves it to that one and returns.
+// deleted. Each batch is a transaction of its own, in READ COMMITTED, when db is a pool or a connection; in
+// SERIALIZABLE a purge is refused, because it could make a producer's COMMIT fail. While another session purges, Purge leaves it to that one and returns.
 //
 // A wait for a purged barrier ends with [ErrExpired], so retention must outlast the slowest
 // redelivery of a message and the longest transaction. It must be positive; a day or more is usual.

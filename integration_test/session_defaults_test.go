@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // A pool for reports, for example. The listener has its own way, see TestTheListenerChecksInReadCommittedWhateverTheDefault.
@@ -73,5 +74,13 @@ func TestNothingThatStandsAloneReadsInSerializable(t *testing.T) {
 			}
 			commit(t, tx)
 		}
+	}
+}
+
+func TestAPurgeInSerializableIsRefused(t *testing.T) {
+	t.Parallel()
+	tx := begin(t, migratedDatabase(t), serializable)
+	if _, err := tx.Exec(t.Context(), "SELECT pgbarrier.purge('1 hour')"); wire.SQLState(err) != wire.InvalidTransactionState {
+		t.Errorf("purge: %v", err)
 	}
 }

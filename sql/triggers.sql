@@ -23,7 +23,7 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := 'c0b956445656';
+	revision CONSTANT text := 'ddaf8abf2819';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	stranger   text;
@@ -778,6 +778,9 @@ BEGIN
 		ELSIF batch IS NULL OR batch < 1 THEN
 			RAISE EXCEPTION 'pgbarrier: batch is %, it must be at least 1', coalesce(batch::text, 'null')
 				USING ERRCODE = 'invalid_parameter_value';
+		ELSIF current_setting('transaction_isolation') = 'serializable' THEN
+			RAISE EXCEPTION 'pgbarrier: a purge in SERIALIZABLE could make a producer''s COMMIT fail'
+				USING ERRCODE = 'invalid_transaction_state', HINT = 'Purge in READ COMMITTED.';
 		END IF;
 		-- Not an advisory lock, which anybody could hold for ever to keep us from purging.
 		PERFORM FROM pgbarrier.origin o WHERE o.id = (SELECT f.id FROM pgbarrier.origin f ORDER BY f.seed LIMIT 1) FOR UPDATE SKIP LOCKED;
