@@ -45,7 +45,7 @@ const (
 	checking  = "application_name = 'pgbarrier' AND query NOT ILIKE '%LISTEN%'"
 )
 
-// count runs a statement that returns a number, and tells whether it is not zero.
+// count runs a statement that returns a number, and reports whether it is not zero.
 func (c *chaos) count(ctx context.Context, sql string, args ...any) bool {
 	var n int
 	err := c.admin.QueryRow(ctx, sql, args...).Scan(&n)

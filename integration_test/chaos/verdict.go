@@ -73,7 +73,7 @@ func (c *chaos) watch(ctx context.Context, giveUp func()) {
 	}
 }
 
-// findLostWaits tells whether a wait has taken longer than it may.
+// findLostWaits reports whether a wait has taken longer than it may.
 func (c *chaos) findLostWaits() bool {
 	found := false
 	for _, w := range c.ledger.openWaits() {
