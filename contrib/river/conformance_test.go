@@ -23,8 +23,8 @@ import (
 	"github.com/pgbarrier/pgbarrier/guard/guardtest"
 )
 
-// Nothing is declared as lacking. Each case has a producer's database and one of River's, on the server that all share,
-// or on one that it may restart.
+// Nothing is declared as lacking. A case that restarts a server has one of its own, and one that kills a worker a
+// database of River's.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for _, c := range guardtest.Cases() {
@@ -32,10 +32,14 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			producers, restartProducers := serverFor(t, strings.Contains(c.Name, "restart of the database"))
 			rivers, restartRivers := serverFor(t, strings.Contains(c.Name, "restart of the broker"))
+			url := riverURL
+			if rivers != shared || strings.Contains(c.Name, "killed worker") {
+				url = ownRiver(t, rivers)
+			}
 			pool, barriers := startListener(t, producers.DatabaseForTest(t))
 			c.Run(t, guardtest.Database{Pool: pool, Waiter: barriers, Restart: restartProducers}, guardtest.Adapter{
 				Open: func(t testing.TB, name string, attempts int) guardtest.Queue {
-					return openQueue(t, startRiver(t, rivers), name, attempts)
+					return openQueue(t, open(t, url), name, attempts)
 				},
 				Restart:  restartRivers,
 				Config:   guard.Config{Slots: 2},

@@ -33,7 +33,7 @@ func transaction(t *testing.T) (context.Context, pgbarrier.Token) {
 
 func TestAJobCarriesTheBarrierOfItsTransaction(t *testing.T) {
 	t.Parallel()
-	client := inserter(t, startRiver(t, shared), Inserts())
+	client := inserter(t, open(t, riverURL), Inserts())
 	ctx, current := transaction(t)
 	before := guardtest.NewToken()
 
@@ -72,13 +72,16 @@ func TestAJobCarriesTheBarrierOfItsTransaction(t *testing.T) {
 
 func TestJobsInsertedByCopyCarryTheBarrierToo(t *testing.T) {
 	t.Parallel()
-	pool := startRiver(t, shared)
+	pool := open(t, riverURL)
 	ctx, current := transaction(t)
-	if _, err := inserter(t, pool, Inserts()).InsertManyFast(ctx, []river.InsertManyParams{{Args: jobArgs{ID: "a"}}}); err != nil {
+	queue := newName()
+	if _, err := inserter(t, pool, Inserts()).InsertManyFast(ctx, []river.InsertManyParams{
+		{Args: jobArgs{ID: "a"}, InsertOpts: &river.InsertOpts{Queue: queue}},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	var metadata []byte
-	if err := pool.QueryRow(t.Context(), "SELECT metadata FROM river_job").Scan(&metadata); err != nil {
+	if err := pool.QueryRow(t.Context(), "SELECT metadata FROM river_job WHERE queue = $1", queue).Scan(&metadata); err != nil {
 		t.Fatal(err)
 	}
 	guardtest.Carries(t, carrierOf(&rivertype.JobRow{Metadata: metadata}), current)
@@ -95,10 +98,11 @@ func TestAUniqueJobIsOneTransactionsOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := inserter(t, startRiver(t, shared), Inserts())
+			client := inserter(t, open(t, riverURL), Inserts())
+			queue, business := newName(), newName()
 			insert := func(ctx context.Context) *rivertype.JobInsertResult {
 				t.Helper()
-				result, err := client.Insert(ctx, jobArgs{ID: "7", Business: "order-7"}, &river.InsertOpts{UniqueOpts: opts})
+				result, err := client.Insert(ctx, jobArgs{ID: "7", Business: business}, &river.InsertOpts{Queue: queue, UniqueOpts: opts})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -152,8 +156,9 @@ func TestATransactionThatIsTriedAgainRunsOnce(t *testing.T) {
 func TestWhatCannotBeSentSafelyIsNotInserted(t *testing.T) {
 	t.Parallel()
 	pool, _ := startListener(t, shared.DatabaseForTest(t))
-	riverPool := startRiver(t, shared)
+	riverPool := open(t, riverURL)
 	client := inserter(t, riverPool, Inserts())
+	queue := newName()
 	var left context.Context
 	if err := notify.BeginFunc(t.Context(), pool, func(ctx context.Context, tx pgx.Tx) error {
 		left = ctx
@@ -161,17 +166,17 @@ func TestWhatCannotBeSentSafelyIsNotInserted(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Insert(left, jobArgs{ID: "late"}, nil); err == nil {
+	if _, err := client.Insert(left, jobArgs{ID: "late"}, &river.InsertOpts{Queue: queue}); err == nil {
 		t.Error("a job was inserted after the end of its transaction")
 	}
 	ctx, _ := transaction(t)
-	for _, metadata := range []string{`{"pgbarrier": "x"}`, `{"pgbarrier": 7}`, `{"pgbarrier": ""}`, `{"pgbarrier": null}`, `[]`, `"x"`, `{`} {
-		if _, err := client.Insert(ctx, jobArgs{ID: metadata}, &river.InsertOpts{Metadata: []byte(metadata)}); err == nil {
+	for _, metadata := range []string{`{"pgbarrier": "x"}`, `{"pgbarrier": 7}`, `{"pgbarrier": null}`, `[]`, `"x"`, `{`} {
+		if _, err := client.Insert(ctx, jobArgs{ID: metadata}, &river.InsertOpts{Queue: queue, Metadata: []byte(metadata)}); err == nil {
 			t.Errorf("a job was inserted with the metadata %s", metadata)
 		}
 	}
 	var jobs int
-	if err := riverPool.QueryRow(t.Context(), "SELECT count(*) FROM river_job").Scan(&jobs); err != nil || jobs > 0 {
+	if err := riverPool.QueryRow(t.Context(), "SELECT count(*) FROM river_job WHERE queue = $1", queue).Scan(&jobs); err != nil || jobs > 0 {
 		t.Errorf("%d jobs were inserted, %v", jobs, err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
@@ -19,8 +18,12 @@ import (
 	"github.com/pgbarrier/pgbarrier/listener"
 )
 
-// shared is the server of all tests that do not stop one. Producers and River each have databases of their own on it.
-var shared *devpg.Server
+// shared is the server of all tests that do not stop one, and riverURL a database of River's on it, in which tests have
+// queues of their own.
+var (
+	shared   *devpg.Server
+	riverURL string
+)
 
 var settings = devpg.Config{Settings: map[string]string{"fsync": "off", "max_connections": "500"}}
 
@@ -41,7 +44,7 @@ func runAll(m *testing.M) (code int) {
 	if shared, err = devpg.Start(ctx, settings); err != nil {
 		return fail(err)
 	}
-	if err := openExample(ctx); err == nil {
+	if err := openDatabases(ctx); err == nil {
 		code = m.Run()
 	} else {
 		code = fail(err)
@@ -55,8 +58,14 @@ func runAll(m *testing.M) (code int) {
 	return code
 }
 
-// openExample makes the example's databases.
-func openExample(ctx context.Context) error {
+// openDatabases makes River's, and the example's.
+func openDatabases(ctx context.Context) (err error) {
+	if riverURL, err = shared.CreateDatabase(ctx); err != nil {
+		return err
+	}
+	if err := migrate(ctx, riverURL); err != nil {
+		return err
+	}
 	for _, name := range []string{"EXAMPLE_DATABASE_URL", "EXAMPLE_RIVER_URL"} {
 		url, err := shared.CreateDatabase(ctx)
 		if err != nil {
@@ -67,6 +76,21 @@ func openExample(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// migrate makes River's tables.
+func migrate(ctx context.Context, url string) error {
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: silent})
+	if err != nil {
+		return err
+	}
+	_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
 }
 
 // startListener migrates a producer's database, and runs a listener on it until the test ends.
@@ -90,30 +114,23 @@ func startListener(t testing.TB, url string) (*pgxpool.Pool, *listener.Listener)
 	return pool, l
 }
 
-// startRiver makes a database of River's on a server.
-func startRiver(t testing.TB, server *devpg.Server) *pgxpool.Pool {
+// ownRiver makes a database of River's on a server.
+func ownRiver(t testing.TB, server *devpg.Server) string {
 	t.Helper()
-	pool := open(t, server.DatabaseForTest(t))
-	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: silent})
-	if err != nil {
+	url := server.DatabaseForTest(t)
+	if err := migrate(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := migrator.Migrate(t.Context(), rivermigrate.DirectionUp, nil); err != nil {
-		t.Fatal(err)
-	}
-	return pool
+	return url
 }
 
-func open(t testing.TB, url string, change ...func(*pgx.ConnConfig)) *pgxpool.Pool {
+func open(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	config.MaxConns = 15
-	for _, c := range change {
-		c(config.ConnConfig)
-	}
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,10 @@ import (
 	"github.com/pgbarrier/pgbarrier/guard/guardtest"
 )
 
-// A rig is a guarded client with a database of its own.
+// newName returns one for a queue that no other test has.
+func newName() string { return strings.ToLower(rand.Text()[:10]) }
+
+// A rig is a guarded client with a queue of its own.
 type rig struct {
 	testing.TB
 	queue  string
@@ -37,7 +40,7 @@ type rig struct {
 
 func startRig(t testing.TB, w guard.Waiter, config guard.Config, change ...func(*river.Config)) *rig {
 	t.Helper()
-	r := &rig{TB: t, queue: strings.ToLower(rand.Text()[:10]), pool: startRiver(t, shared)}
+	r := &rig{TB: t, queue: newName(), pool: open(t, riverURL)}
 	r.handle = func(context.Context, *river.Job[jobArgs]) error { return nil }
 	config.Observe = func(_ context.Context, d guard.Decision) {
 		r.mu.Lock()
@@ -130,7 +133,7 @@ func (r *rig) untilState(id int64, state rivertype.JobState) *rivertype.JobRow {
 
 func (r *rig) count(state rivertype.JobState) (jobs int) {
 	r.Helper()
-	if err := r.pool.QueryRow(r.Context(), "SELECT count(*) FROM river_job WHERE state = $1::text::river_job_state", state).Scan(&jobs); err != nil {
+	if err := r.pool.QueryRow(r.Context(), "SELECT count(*) FROM river_job WHERE queue = $1 AND state::text = $2", r.queue, state).Scan(&jobs); err != nil {
 		r.Fatal(err)
 	}
 	return jobs
