@@ -26,11 +26,11 @@ func transaction(t *testing.T) (context.Context, pgbarrier.Token) {
 }
 
 // inFakeTime runs f with a service that is reached through memory, so that fake time passes for both sides.
-func inFakeTime(t *testing.T, f func(t *testing.T, w *guardtest.Waiter, s *service)) {
+func inFakeTime(t *testing.T, config guard.Config, f func(t *testing.T, w *guardtest.Waiter, s *service)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := new(guardtest.Waiter)
 		lis := bufconn.Listen(1 << 16)
-		f(t, w, startOn(t, w, guard.Config{}, lis, "passthrough:bufconn", grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		f(t, w, startOn(t, w, config, lis, "passthrough:bufconn", grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return lis.DialContext(ctx)
 		})))
 	})
@@ -45,7 +45,7 @@ func (s *service) do(ctx context.Context, tokens ...pgbarrier.Token) (answer str
 }
 
 func TestDoMakesACallAgainThatIsPending(t *testing.T) {
-	inFakeTime(t, func(t *testing.T, w *guardtest.Waiter, s *service) {
+	inFakeTime(t, guard.Config{}, func(t *testing.T, w *guardtest.Waiter, s *service) {
 		token := guardtest.NewToken()
 		time.AfterFunc(10*time.Second, func() { w.Commit(token) })
 		began := time.Now()
@@ -58,7 +58,7 @@ func TestDoMakesACallAgainThatIsPending(t *testing.T) {
 
 // Called inside the transaction.
 func TestACallThatWaitsForItselfEnds(t *testing.T) {
-	inFakeTime(t, func(t *testing.T, w *guardtest.Waiter, s *service) {
+	inFakeTime(t, guard.Config{}, func(t *testing.T, w *guardtest.Waiter, s *service) {
 		ctx, token := transaction(t)
 		began := time.Now()
 		_, err := s.do(ctx, token)
@@ -69,14 +69,14 @@ func TestACallThatWaitsForItselfEnds(t *testing.T) {
 		short, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		began = time.Now()
-		_, err = s.do(short, token)
+		_, err = s.do(short, guardtest.NewToken())
 		if took := time.Since(began); !errors.Is(err, guard.ErrPending) || status.Code(err) != codes.Unavailable || took > 10*time.Second || took < 5*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
 
 		cancelled, cancel := context.WithCancel(ctx)
 		time.AfterFunc(2500*time.Millisecond, cancel)
-		if _, err = s.do(cancelled, token); !errors.Is(err, context.Canceled) || !errors.Is(err, guard.ErrPending) {
+		if _, err = s.do(cancelled, guardtest.NewToken()); !errors.Is(err, context.Canceled) || !errors.Is(err, guard.ErrPending) {
 			t.Errorf("canceled between two tries: %v", err)
 		}
 		if s.called.Load() > 0 {

@@ -58,12 +58,16 @@ func (s *server) admit(ctx context.Context) error {
 }
 
 // waiting returns the context of a wait: it ends with the server's, and when half of the call's time is over.
-func (s *server) waiting(ctx context.Context) (waiting context.Context, cancel context.CancelFunc) {
-	if deadline, ok := ctx.Deadline(); ok {
-		waiting, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
-	} else {
-		waiting, cancel = context.WithCancel(ctx)
-	}
+func (s *server) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	half, cancel := halfOf(ctx)
 	stop := context.AfterFunc(s.ctx, cancel)
-	return waiting, func() { stop(); cancel() }
+	return half, func() { stop(); cancel() }
+}
+
+func halfOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }
