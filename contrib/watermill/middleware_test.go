@@ -275,33 +275,26 @@ func TestNoMoreHandlersRunThanThereAreWorkersAndWhatIsHeldTakesNone(t *testing.T
 		running--
 		return nil, nil
 	})
+	token := guardtest.NewToken()
 	var all sync.WaitGroup
-	call := func(token *pgbarrier.Token) {
+	call := func() {
 		m := message.NewMessage("", nil)
-		if token != nil {
-			m.Metadata.Set(guard.Header, token.String())
-		}
+		m.Metadata.Set(guard.Header, token.String())
 		all.Go(func() {
 			if _, err := handler(m); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	token := guardtest.NewToken()
-	var held sync.WaitGroup
-	held, all = sync.WaitGroup{}, sync.WaitGroup{}
 	for range messages {
-		call(&token)
+		call()
 	}
 	if err := barriers.UntilWaiting(t.Context(), messages); err != nil {
 		t.Fatal(err)
 	}
-	held.Go(func() {
-		if _, err := handler(message.NewMessage("", nil)); err != nil { // while all those are held
-			t.Error(err)
-		}
-	})
-	held.Wait()
+	if _, err := handler(message.NewMessage("", nil)); err != nil { // while all those are held
+		t.Error(err)
+	}
 	barriers.Commit(token)
 	all.Wait()
 	if most > workers {

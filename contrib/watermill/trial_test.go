@@ -70,7 +70,10 @@ func start(t *testing.T, config guard.Config, order func(poison, guarded, retry 
 			s.runs = append(s.runs, string(m.Payload))
 			handle = s.handle
 		})
-		return message.Messages{message.NewMessage("", m.Payload)}, handle(m)
+		if err := handle(m); err != nil {
+			return nil, err
+		}
+		return message.Messages{message.NewMessage("", m.Payload)}, nil
 	})
 	var listeners sync.WaitGroup
 	listeners.Go(s.listen(s.pubsub, "shipped", func(m *message.Message) { s.outputs = append(s.outputs, string(m.Payload)) }))
