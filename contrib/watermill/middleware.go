@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -93,9 +94,14 @@ func (c *consumer) run(m *message.Message, next message.HandlerFunc) ([]*message
 	}
 }
 
+// giveBackPause is between the end of a message's context and its Nack. Nack is immediate, and until all of a subscriber has
+// stopped it would deliver the message again and again.
+const giveBackPause = 100 * time.Millisecond
+
 // giveBack returns a message whose context has ended to its subscriber, which stops, or has given it up. The Ack that
 // follows has no effect.
 func (c *consumer) giveBack(m *message.Message) ([]*message.Message, error) {
+	time.Sleep(giveBackPause)
 	if !m.Nack() {
 		c.complain(m, "a message was acknowledged before its transaction had ended, and is lost: InstantAck belongs inside")
 	}
