@@ -264,9 +264,7 @@ func TestADeduplicatorInsideSeesOnlyWhatHasCommitted(t *testing.T) {
 	s.barriers.Abort(s.held("order 7")) // try 1 of a transaction
 	s.until("it was dropped", func() bool { return s.decisions == 1 })
 	s.barriers.Commit(s.held("order 7")) // try 2
-	s.until("it was decided", func() bool { return s.decisions == 2 })
-	s.send("the end", "")
-	s.until("another one ran", func() bool { return slices.Contains(s.outputs, "the end") })
+	s.until("it ran", func() bool { return slices.Contains(s.outputs, "order 7") })
 	s.ran("order 7", 2, 1, 1)
 }
 
