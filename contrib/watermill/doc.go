@@ -20,26 +20,26 @@
 //
 // # Where it stands
 //
-// Inside Poison. Everything else that counts, times or remembers belongs inside the guard: Retry, Timeout, InstantAck,
-// Deduplicator, CircuitBreaker. A Deduplicator outside loses work: it has seen the try that rolled back. Do not guard the
-// poison topic's own consumer: add Poison and the guard to handlers, not to the router. Config.Logger is told
-// [ErrMisplaced] of what can be noticed, and meanwhile nothing is lost or goes round in circles.
+// Inside Poison, and outside of all that counts, times or remembers: Retry, Timeout, InstantAck, CircuitBreaker,
+// Deduplicator, which would have seen the try that rolled back. Not before the poison topic's own consumer: add Poison
+// and the guard to the other handlers. Config.Logger is told [ErrMisplaced] of what can be noticed; until it is put
+// right, a rejected message comes once a second where nobody poisons it, and is handled where it has been poisoned.
 //
 // # Held messages
 //
-// A subscription hands out one message and waits, so that what is held takes its place: have as many, by [Subscribers], as
-// messages of transactions may be open at once, and Config.Workers more. When all are taken nothing else is delivered.
-// What the pub/sub needs for that, as tested with the real brokers:
+// A subscription hands out one message and waits, so that what is held takes its place. Have as many, by [Subscribers], as
+// messages of transactions may be open at once, and Workers more. When all are taken nothing else is delivered.
 //
-//   - watermill-nats, pkg/jetstream: one durable consumer (ExistingConsumer), PullMaxMessages(1), a MaxWaiting and
-//     MaxAckPending above all subscriptions. [KeepAlive] in the Unmarshaler, or else an AckWait longer than any
-//     transaction. AckWaitTimeout longer than any transaction in both cases: it ends the message's context. What is held
-//     when a router closes comes again after AckWait, and that is a delivery: MaxDeliver of -1, or with room.
-//   - watermill-nats, pkg/nats: a push consumer sends a subscription messages that wait behind the held one. Use
-//     pkg/jetstream, or let AckWait and AckWaitTimeout be longer than any transaction, and free messages wait for it.
-//   - watermill-amqp: one queue, PrefetchCount 1 (its default), Publish.ConfirmDelivery, and a consumer_timeout (30
-//     minutes) longer than any transaction. Classic queues: its marshaler cannot read the x-delivery-count of quorum's.
-//   - gochannel: as it is, but neither Subscribers, PreserveContext, nor BlockPublishUntilSubscriberAck.
+//   - watermill-nats, pkg/jetstream: one durable consumer (ExistingConsumer), PullMaxMessages(1), MaxWaiting and
+//     MaxAckPending above the number of subscriptions, [KeepAlive] in the Unmarshaler, and an AckWaitTimeout longer than
+//     any transaction, because it ends the message's context. What is held when a router closes, or crashes, comes again
+//     after AckWait, and that is a delivery: MaxDeliver of -1, or with room.
+//   - watermill-amqp: one classic queue, PrefetchCount 1 (its default), Publish.ConfirmDelivery, and the broker's
+//     consumer_timeout (30 minutes) longer than any transaction. Its marshaler cannot read the x-delivery-count that
+//     quorum queues add.
+//   - watermill-nats, pkg/nats, does not fit: the server sends a subscription messages that wait behind the held one,
+//     where nothing keeps them alive. AckWait and AckWaitTimeout must be longer than any transaction and what it holds up.
+//   - gochannel needs no Subscribers, for it hands out all at once; nor may it have PreserveContext.
 //
 // # Deduplication
 //

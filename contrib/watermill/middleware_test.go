@@ -3,6 +3,7 @@ package guardwatermill
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -244,17 +245,26 @@ func TestTimeoutAndInstantAckOutsideOfTheGuardAreComplainedOf(t *testing.T) {
 	}
 }
 
+// seen is a Deduplicator's memory, without the goroutine of watermill's own that nothing ends.
+type seen map[string]bool
+
+func (s seen) IsDuplicate(_ context.Context, key string) (bool, error) {
+	was := s[key]
+	s[key] = true
+	return was, nil
+}
+
 // Deduplicator drops what looks like a message that it has seen. Inside of the guard it sees what has committed.
 func TestADeduplicatorInsideSeesOnlyWhatHasCommitted(t *testing.T) {
 	t.Parallel()
 	s := start(t, guard.Config{}, func(poison, guarded, retry message.HandlerMiddleware) []message.HandlerMiddleware {
-		return []message.HandlerMiddleware{poison, guarded, (&middleware.Deduplicator{}).Middleware, retry}
+		dedup := middleware.Deduplicator{Repository: seen{}}
+		return []message.HandlerMiddleware{poison, guarded, dedup.Middleware, retry}
 	})
 	s.barriers.Abort(s.held("order 7")) // try 1 of a transaction
 	s.until("it was dropped", func() bool { return s.decisions == 1 })
 	s.barriers.Commit(s.held("order 7")) // try 2
-	s.until("it ran", func() bool { return len(s.outputs) == 1 })
-	s.fence()
+	s.until("it ran", func() bool { return slices.Contains(s.outputs, "order 7") })
 	s.ran("order 7", 2, 1, 1)
 }
 
