@@ -24,6 +24,7 @@ func asked(t *testing.T, config guard.Config, tokens string, set func(*guardtest
 		t.Fatal(err)
 	}
 	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(silent)
 	env := suite.NewTestActivityEnvironment()
 	Register(env, g)
 	_, err = env.ExecuteActivity(ActivityName, tokens)

@@ -68,7 +68,7 @@ func (r *root) inject(ctx context.Context, options *client.StartWorkflowOptions)
 	if err != nil || !inside {
 		return err
 	}
-	// Without an id the server's is unique.
+	// Without an id the SDK makes a unique one.
 	if id := options.ID; id != "" && !r.config.AnyID && !strings.Contains(id, token.ID.String()) {
 		return fmt.Errorf("%w: %s", ErrWorkflowID, id)
 	}

@@ -17,8 +17,6 @@ import (
 	"github.com/pgbarrier/pgbarrier/guard/guardtest"
 )
 
-const useExisting = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
-
 // A history is a workflow's, as a server has recorded it.
 type history struct{ events []*historypb.HistoryEvent }
 
@@ -95,7 +93,7 @@ func replay(t *testing.T, config Config, h *history) error {
 		t.Fatal(err)
 	}
 	r.RegisterWorkflowWithOptions(new(rig).ship, workflow.RegisterOptions{Name: "Ship"})
-	return r.ReplayWorkflowHistory(nil, &historypb.History{Events: h.events})
+	return r.ReplayWorkflowHistory(silent, &historypb.History{Events: h.events})
 }
 
 func TestAGuardedWorkflowIsReplayed(t *testing.T) {

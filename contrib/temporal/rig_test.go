@@ -3,6 +3,7 @@ package guardtemporal
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
@@ -20,6 +22,9 @@ import (
 	"github.com/pgbarrier/pgbarrier/guard"
 	"github.com/pgbarrier/pgbarrier/guard/guardtest"
 )
+
+// silent is for what the SDK says of each step.
+var silent = log.NewStructuredLogger(slog.New(slog.DiscardHandler))
 
 // A rig is a workflow in the SDK's test environment, and a database whose outcomes the test decides.
 type rig struct {
@@ -50,6 +55,7 @@ func newRig(t testing.TB, config Config, of guard.Config) *rig {
 		t.Fatal(err)
 	}
 	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(silent)
 	r.TestWorkflowEnvironment = suite.NewTestWorkflowEnvironment()
 	r.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{NewInterceptor(config)}})
 	r.SetTestTimeout(2 * time.Minute)

@@ -36,10 +36,11 @@ func TestAWorkflowWhoseTransactionRolledBackDoesNotBegin(t *testing.T) {
 	r.fails(TypeAborted, true)
 }
 
-// Any number of attempts find it pending, each after the guard's delay and not the retry policy's.
+// Attempts find it pending, each after the guard's delay and not the retry policy's. There is no limit to them, but the test
+// environment sets one of 10.
 func TestAPendingWorkflowBeginsAfterItsCommit(t *testing.T) {
 	t.Parallel()
-	const attempts, delay = 100, 7 * time.Second
+	const attempts, delay = 9, 7 * time.Second
 	r := newRig(t, Config{}, guard.Config{Delay: func(time.Duration) time.Duration { return delay }})
 	token := guardtest.NewToken()
 	r.observe = func(guard.Decision) {
@@ -140,9 +141,9 @@ func TestWhatAWorkflowStartsNeedsNoBarrier(t *testing.T) {
 // A workflow that is canceled while it waits ends as canceled.
 func TestAWorkflowCanBeCanceledWhileItWaits(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Config{}, guard.Config{})
+	r := newRig(t, Config{}, guard.Config{Delay: func(time.Duration) time.Duration { return 10 * time.Second }})
 	r.carry(guardtest.NewToken())
-	r.RegisterDelayedCallback(r.CancelWorkflow, time.Minute)
+	r.RegisterDelayedCallback(r.CancelWorkflow, 35*time.Second)
 	r.ExecuteWorkflow(r.ship)
 	if err := r.GetWorkflowError(); err == nil || !temporal.IsCanceledError(err) || r.begun != 0 {
 		t.Errorf("the workflow began %d times, and ended with %v", r.begun, err)
