@@ -33,7 +33,7 @@ func Do(ctx context.Context, call func(ctx context.Context) error, tokens ...pgb
 	}
 	for {
 		err := call(ctx)
-		refused, pause := refusalOf(err)
+		pause, refused := refusalOf(err)
 		if refused == nil {
 			return err
 		}

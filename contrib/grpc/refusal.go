@@ -75,12 +75,12 @@ func codeOf(d guard.Decision, reason string) codes.Code {
 	return codes.InvalidArgument
 }
 
-// refusalOf returns the error that a refusal stands for, and the pause before the next try if there is to be one; nil
-// if err is none.
-func refusalOf(err error) (refused error, pause time.Duration) {
+// refusalOf returns the error that a refusal stands for, nil if err is none, and the pause before the next try, if there is
+// to be one.
+func refusalOf(err error) (pause time.Duration, refused error) {
 	s, ok := status.FromError(err)
 	if !ok || s.Code() == codes.OK {
-		return nil, 0
+		return 0, nil
 	}
 	for _, detail := range s.Details() {
 		switch detail := detail.(type) {
@@ -92,13 +92,13 @@ func refusalOf(err error) (refused error, pause time.Duration) {
 			pause = max(detail.GetRetryDelay().AsDuration(), leastPause)
 		}
 	}
-	return refused, pause
+	return pause, refused
 }
 
 // asHandlers returns the error of a handler, which is not taken for a refusal: one that has called another guarded
 // service, and returns what that has answered, was called itself.
 func asHandlers(err error) error {
-	if refused, _ := refusalOf(err); refused == nil {
+	if _, refused := refusalOf(err); refused == nil {
 		return err
 	}
 	proto := status.Convert(err).Proto()

@@ -43,21 +43,26 @@ func TestARollbackIsNoFailure(t *testing.T) {
 
 func TestWhatNeverWillRunIsCancelledAndCanBeFound(t *testing.T) {
 	t.Parallel()
-	r := startRig(t, new(guardtest.Waiter), guard.Config{Require: true})
-	for _, metadata := range []string{`{}`, `{"pgbarrier": "x"}`, `{"pgbarrier": 7}`, `{"pgbarrier": null}`, `{"pgbarrier": ""}`, `{"pgbarrier": ["a"]}`} {
-		// With no client's middleware in between, as another program inserts.
-		var id int64
-		if err := r.pool.QueryRow(t.Context(), `INSERT INTO river_job (kind, args, queue, metadata, max_attempts)
-			VALUES ('guardtest', '{"id": "a"}', $1, $2, 1) RETURNING id`, r.queue, metadata).Scan(&id); err != nil {
-			t.Fatal(err)
+	for required, bad := range map[bool][]string{
+		true:  {`{}`},
+		false: {`{"pgbarrier": "x"}`, `{"pgbarrier": 7}`, `{"pgbarrier": null}`, `{"pgbarrier": ""}`, `{"pgbarrier": ["a"]}`},
+	} {
+		r := startRig(t, new(guardtest.Waiter), guard.Config{Require: required})
+		for _, metadata := range bad {
+			// With no client's middleware in between, as another program inserts.
+			var id int64
+			if err := r.pool.QueryRow(t.Context(), `INSERT INTO river_job (kind, args, queue, metadata, max_attempts)
+				VALUES ('guardtest', '{"id": "a"}', $1, $2, 1) RETURNING id`, r.queue, metadata).Scan(&id); err != nil {
+				t.Fatal(err)
+			}
+			job := r.untilState(id, rivertype.JobStateCancelled)
+			if verdict := verdictOf(t, job); verdict != "reject" || len(job.Errors) != 1 {
+				t.Errorf("with metadata %s the job's verdict is %q, and its errors %v", metadata, verdict, job.Errors)
+			}
 		}
-		job := r.untilState(id, rivertype.JobStateCancelled)
-		if verdict := verdictOf(t, job); verdict != "reject" || len(job.Errors) != 1 {
-			t.Errorf("with metadata %s the job's verdict is %q, and its errors %v", metadata, verdict, job.Errors)
-		}
+		r.ran()
+		r.heardNothing()
 	}
-	r.ran()
-	r.heardNothing()
 }
 
 func TestATransactionLongerThanTheBudgetBurnsNoAttempt(t *testing.T) {
@@ -213,6 +218,10 @@ func TestAClientThatStopsBurnsNoAttemptOfWhatWaits(t *testing.T) {
 			job := r.job(id)
 			if job.Attempt != 0 || len(job.Errors) > 0 || job.State != rivertype.JobStateAvailable && job.State != rivertype.JobStateScheduled {
 				t.Errorf("the job is left as %+v", job)
+			}
+			// A client that is not stopped yet would fetch it again and again.
+			if pause := job.ScheduledAt.Sub(*job.AttemptedAt); pause < stopPause/2 {
+				t.Errorf("the job comes again after %v", pause)
 			}
 			r.ran()
 			r.heardNothing()
