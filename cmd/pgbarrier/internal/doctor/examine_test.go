@@ -145,6 +145,7 @@ func TestAnExaminationEndsWithItsContext(t *testing.T) {
 	w := newWard(t)
 	p := w.patient(t)
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	n := 0
 	for range p.Findings(ctx) {
 		n++
