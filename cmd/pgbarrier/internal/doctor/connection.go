@@ -52,8 +52,7 @@ func pooler(ctx context.Context, p *Patient) (Level, string, error) {
 
 	switch between := before != p.conn.PgConn().PID(); {
 	case shared:
-		p.pooler = p.poolersName(ctx)
-		return Warn, p.pooler + " in transaction mode is in between", nil
+		return Warn, p.poolersName(ctx) + " in transaction mode is in between", nil
 	case between:
 		return OK, p.poolersName(ctx) + " is in between, and leaves a session to its client", nil
 	}
@@ -122,10 +121,13 @@ func listen(ctx context.Context, p *Patient) (Level, string, error) {
 		case err == nil: // another's
 		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
 			return 0, "", err
-		case p.pooler != "":
-			return Warn, fmt.Sprintf("nothing was heard within %v, through %s in transaction mode", heardWithin, p.pooler), nil
 		default:
-			return Fail, fmt.Sprintf("nothing was heard within %v, and no pooler in transaction mode was seen", heardWithin), nil
+			unheard := fmt.Sprintf("nothing was heard within %v: ", heardWithin)
+			between, found, err := pooler(ctx, p)
+			if between == OK {
+				return Fail, unheard + found, err
+			}
+			return Warn, unheard + found, err
 		}
 	}
 }

@@ -133,7 +133,7 @@ func (w *ward) patient(t *testing.T) *Patient {
 	if w.role != "" {
 		config.User, config.Password = w.role, ""
 	}
-	p, err := Open(t.Context(), config, 0)
+	p, err := Open(context.WithoutCancel(t.Context()), config, 0) // also when the test is over
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func (w *ward) examine(t *testing.T, name string) Finding {
 		if e.name == name {
 			p := w.patient(t)
 			defer p.Close()
-			return p.examine(t.Context(), e)
+			return p.examine(context.WithoutCancel(t.Context()), e)
 		}
 	}
 	t.Fatalf("there is no examination %s", name)

@@ -24,7 +24,6 @@ type Patient struct {
 	config *pgx.ConnConfig
 	conn   *pgx.Conn
 	facts  facts
-	pooler string           // in transaction mode, as far as it is known by name; empty: none was found
 	now    func() time.Time // the local clock
 	limits pgx.NamedArgs    // from where on something is a finding; statements name them
 }

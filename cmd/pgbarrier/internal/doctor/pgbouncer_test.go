@@ -20,9 +20,12 @@ func pooled(t *testing.T, w *ward, mode string) {
 	t.Helper()
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/pgbouncer"); err != nil {
-			t.Fatal("install PgBouncer: apt-get install --no-install-recommends pgbouncer")
-		}
+		program, err = exec.LookPath("/usr/sbin/pgbouncer") // not in everybody's PATH
+	}
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip("NOT TESTED: pgbouncer is not installed: apt-get install pgbouncer")
+	} else if err != nil {
+		t.Fatal(err)
 	}
 	direct, err := url.Parse(w.url)
 	if err != nil {
@@ -34,10 +37,13 @@ func pooled(t *testing.T, w *ward, mode string) {
 	}
 	port := free.Addr().(*net.TCPAddr).Port
 	_ = free.Close()
-	password, _ := direct.User.Password()
+	server := fmt.Sprintf("host=%s port=%s user=%s", direct.Hostname(), direct.Port(), direct.User.Username())
+	if password, given := direct.User.Password(); given {
+		server += " password='" + password + "'"
+	}
 	ini := filepath.Join(t.TempDir(), "pgbouncer.ini")
-	text := fmt.Sprintf("[databases]\n* = host=%s port=%s user=%s password='%s'\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\n"+
-		"unix_socket_dir =\nauth_type = any\npool_mode = %s\n", direct.Hostname(), direct.Port(), direct.User.Username(), password, port, mode)
+	text := fmt.Sprintf("[databases]\n* = %s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\n"+
+		"unix_socket_dir =\nauth_type = any\npool_mode = %s\n", server, port, mode)
 	if err := os.WriteFile(ini, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

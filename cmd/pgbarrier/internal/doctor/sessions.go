@@ -19,8 +19,10 @@ var pending = problems("no transaction with barriers is open for long", `
 
 var prepared = problems("no prepared transaction is old", `
 	SELECT 'warn', format('%L of role %s in database %s, prepared %s ago%s', p.gid, p.owner, p.database, date_trunc('second', clock_timestamp() - p.prepared),
-		CASE WHEN EXISTS (SELECT FROM pg_locks l WHERE l.virtualtransaction = concat('-1/', p.transaction) AND l.relation = `+relation+`
-			AND p.database = current_database()) THEN ', has barriers' ELSE '' END)
+		CASE WHEN p.database = current_database() AND EXISTS (
+			SELECT FROM pg_locks x JOIN pg_locks l ON l.virtualtransaction = x.virtualtransaction
+			WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction AND l.pid IS NULL AND l.relation = `+relation+`
+				AND l.mode = 'RowExclusiveLock') THEN ', has barriers' ELSE '' END)
 	FROM pg_prepared_xacts p WHERE p.prepared < clock_timestamp() - make_interval(secs => @prepared)
 	ORDER BY p.prepared`)
 
