@@ -50,7 +50,7 @@ var (
 	keepEnding = breakage{"the pool's way of ending a statement is kept", "internal/dial/dial.go", "ctx-watcher replaced",
 		"config.BuildContextWatcherHandler = func(", "_ = func(", "TestThePoolsWayOfEndingAStatementDoesNotKeepADeadConnection"}
 	hookEnds = breakage{"a hook that fails ends Run", "listener/listener.go", "hook failure does not end Run",
-		" && !errors.Is(err, errHook)", "", "TestAHookThatFailsDoesNotEndRun"}
+		" && !errors.Is(err, dial.ErrHook)", "", "TestAHookThatFailsDoesNotEndRun"}
 	serialize = breakage{"checks run in SERIALIZABLE if that is the default", "listener/checkconn.go", "READ COMMITTED wrapping",
 		"BEGIN ISOLATION LEVEL READ COMMITTED;", "BEGIN;", "TestAWaitFailsNoSerializableCommit"}
 	oneSnapshot = breakage{"checks run in REPEATABLE READ if that is the default", "listener/checkconn.go", "READ COMMITTED where it is not the default",
