@@ -13,7 +13,7 @@ import (
 type doctorCommand struct {
 	database
 	Retention retention     `placeholder:"7d" help:"After how long barriers should be purged, to see whether they are."`
-	Timeout   time.Duration `default:"1m" help:"Give up after so long. It takes about three seconds."`
+	Timeout   time.Duration `default:"1m" help:"Give up after so long. It takes a second, and some more where something hangs."`
 	JSON      bool          `name:"json" help:"Print one JSON object a line."`
 }
 
