@@ -45,12 +45,12 @@ var (
 		"for b.waits.first != nil", "if b.waits.first != nil", "TestTheSameTokenHasTheSameOutcomeForAllAndAgain"}
 	rememberLong = breakage{"commits are remembered for an hour", "listener/outcomes.go", "memory only for a second",
 		"time.Second", "time.Hour", "TestACommitThatAFailoverLostIsForgottenThoughAllConnectionsAreHalfOpen"}
-	keepHandler = breakage{"the pool's notification handler is kept", "listener/dial.go", "pool's OnNotification dropped",
+	keepHandler = breakage{"the pool's notification handler is kept", "internal/dial/dial.go", "pool's OnNotification dropped",
 		"", "", "TestThePoolsNotificationHandlerTakesNothingFromTheListener"}
-	keepEnding = breakage{"the pool's way of ending a statement is kept", "listener/dial.go", "ctx-watcher replaced",
+	keepEnding = breakage{"the pool's way of ending a statement is kept", "internal/dial/dial.go", "ctx-watcher replaced",
 		"config.BuildContextWatcherHandler = func(", "_ = func(", "TestThePoolsWayOfEndingAStatementDoesNotKeepADeadConnection"}
 	hookEnds = breakage{"a hook that fails ends Run", "listener/listener.go", "hook failure does not end Run",
-		" && !errors.Is(err, errHook)", "", "TestAHookThatFailsDoesNotEndRun"}
+		" && !errors.Is(err, dial.ErrHook)", "", "TestAHookThatFailsDoesNotEndRun"}
 	serialize = breakage{"checks run in SERIALIZABLE if that is the default", "listener/checkconn.go", "READ COMMITTED wrapping",
 		"BEGIN ISOLATION LEVEL READ COMMITTED;", "BEGIN;", "TestAWaitFailsNoSerializableCommit"}
 	oneSnapshot = breakage{"checks run in REPEATABLE READ if that is the default", "listener/checkconn.go", "READ COMMITTED where it is not the default",

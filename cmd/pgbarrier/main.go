@@ -23,6 +23,7 @@ type commands struct {
 	Migrate     migrateCommand     `cmd:"" help:"Install the schema, or bring it up to this version."`
 	Status      statusCommand      `cmd:"" help:"Tell what became of the transactions of tokens."`
 	Wait        waitCommand        `cmd:"" help:"Wait until the transactions of tokens have ended."`
+	Doctor      doctorCommand      `cmd:"" help:"Find out what keeps barriers from working, or will."`
 	Purge       purgeCommand       `cmd:"" help:"Delete old barriers."`
 	RenewOrigin renewOriginCommand `cmd:"" help:"Give a physical copy of a database an origin of its own."`
 	Version     versionCommand     `cmd:"" help:"Print the version of this command."`

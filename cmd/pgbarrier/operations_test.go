@@ -111,7 +111,7 @@ func TestErrorsAreOneLineThatSaysWhatToDo(t *testing.T) {
 }
 
 func TestHelpFitsATerminal(t *testing.T) {
-	for _, command := range []string{"", "demo", "migrate", "status", "wait", "purge", "version"} {
+	for _, command := range []string{"", "demo", "migrate", "status", "wait", "doctor", "purge", "version"} {
 		o := pgbarrierCommand(t, "", append(strings.Fields(command), "--help")...)
 		if o.expect(t, exitOK, "Usage: pgbarrier"); command != "version" {
 			o.expect(t, exitOK, "Exit codes:")
