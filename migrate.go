@@ -66,8 +66,8 @@ func CheckSchema(ctx context.Context, db DB) error {
 	err := db.QueryRow(ctx, `
 		SELECT string_agg(what, ', ') FROM (
 			SELECT concat('function ', replace(f, 'pg_catalog.', '')), to_regprocedure(concat('pgbarrier.', f)) IS NOT NULL FROM unnest(ARRAY[
-				'announce()', 'check(pg_catalog.text[])', 'check(pg_catalog.uuid[],pg_catalog.xid8[])', 'create(boolean)', 'first_id(pg_catalog.timestamptz)',
-				'letters(pg_catalog.text[],pg_catalog.uuid[],pg_catalog.text,pg_catalog.text)', 'lost()', 'mark(pg_catalog.xid8)', 'never_assigned(pg_catalog.xid8)', 'no_origin()', 'only_origin()',
+				'announce()', 'check(pg_catalog.text[])', 'check(pg_catalog.uuid[],pg_catalog.xid8[])', 'create(boolean)', 'explain(pg_catalog.text)', 'first_id(pg_catalog.timestamptz)',
+				'letters(pg_catalog.text[],pg_catalog.uuid[],pg_catalog.text,pg_catalog.text)', 'lost()', 'mark(pg_catalog.xid8)', 'never_assigned(pg_catalog.xid8)', 'no_origin()', 'only_origin()', 'proof(pg_catalog.text)',
 				'purge(interval,integer)', 'purge_batch(interval,integer,pg_catalog.uuid)', 'seed(pg_catalog.uuid)', 'split(pg_catalog.text[])', 'status(pg_catalog.text)',
 				'unusual(pg_catalog.text)', 'visible(pg_catalog.text[])', 'visible(pg_catalog.uuid[],pg_catalog.xid8[])']) AS f
 			UNION ALL
