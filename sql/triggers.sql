@@ -24,9 +24,11 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '8394ab1e3781';
+	revision CONSTANT text := '536753194aaf';
 
 	found_path text := pg_catalog.current_setting('search_path');
+	found_patience text := pg_catalog.current_setting('lock_timeout');
+	patience   integer; -- ms that this session waits for a lock, or null
 	stranger   text;
 	installed  integer;
 	marked     boolean; -- the database has a mark of its own
@@ -38,6 +40,9 @@ DECLARE
 	part       text;
 	old_grants text;
 	state      text;
+	plan       text;
+	users_now  text;
+	tries CONSTANT integer := 8;
 
 	-- What there is, apart from owners and grants. Whether announcing is enabled ALWAYS or only for
 	-- ordinary sessions is the owner's choice.
@@ -63,6 +68,43 @@ DECLARE
 			WHERE c.relnamespace = to_regnamespace('pgbarrier') AND NOT t.tgisinternal
 		) AS parts
 	$describe$;
+
+	-- The triggers that are missing or not as they should be. One that exists is replaced only then: that takes a
+	-- lock that waits for every producer. announce is deferred, so that its lock is held for the length of a commit,
+	-- not of a transaction; without WHEN, which would be parsed anew with every insert. The others also fire where
+	-- session_replication_role is replica. There, and where replication deletes (which fires no statement
+	-- triggers), lost_row stands in for lost_rows, whose table of old rows makes a purge cheap.
+	triggers CONSTANT text := $triggers$
+		SELECT w.*, EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = to_regclass('pgbarrier.' || w.relation) AND t.tgname = w.name) AS there FROM (VALUES
+		('barrier', 'announce', 'O', 'CONSTRAINT TRIGGER announce AFTER INSERT ON pgbarrier.barrier DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgbarrier.announce()'),
+		('barrier', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.barrier FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
+		('barrier', 'lost_rows', 'O', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.barrier REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
+		('barrier', 'lost_row', 'R', 'TRIGGER lost_row AFTER DELETE ON pgbarrier.barrier FOR EACH ROW EXECUTE FUNCTION pgbarrier.lost()'),
+		('barrier', 'lost_id', 'A', 'TRIGGER lost_id AFTER UPDATE ON pgbarrier.barrier FOR EACH ROW WHEN (OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid) EXECUTE FUNCTION pgbarrier.lost()'),
+		('origin', 'only_origin', 'A', 'TRIGGER only_origin BEFORE INSERT ON pgbarrier.origin FOR EACH ROW EXECUTE FUNCTION pgbarrier.only_origin()'),
+		('origin', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
+		('origin', 'lost_rows', 'A', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()')
+		) AS w (relation, name, enabled, definition) WHERE NOT EXISTS (
+			SELECT FROM pg_trigger t WHERE t.tgrelid = to_regclass('pgbarrier.' || w.relation) AND t.tgname = w.name
+				AND replace(pg_get_triggerdef(t.oid), ' NOT DEFERRABLE INITIALLY IMMEDIATE', '') IN (
+					'CREATE ' || w.definition,
+					-- as PostgreSQL writes it
+					'CREATE ' || replace(w.definition, '(OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid)',
+						'(((old.id <> new.id) OR (old.id < ''00000001-0000-0000-0000-000000000000''::uuid)))'))
+				AND (t.tgenabled = w.enabled::"char" OR w.name = 'announce' AND t.tgenabled = 'A')) -- breakage: enabled ALWAYS
+	$triggers$;
+
+	-- Who has locks on our tables, the oldest transactions first.
+	users CONSTANT text := $users$
+		SELECT coalesce(string_agg(u.who, '; '), 'nobody any more') FROM (
+			SELECT concat_ws(', ', coalesce('pid ' || l.pid, 'a prepared transaction (see pg_prepared_xacts)'), 'application "' || nullif(a.application_name, '') || '"',
+				a.state, 'transaction open for ' || date_trunc('second', clock_timestamp() - a.xact_start)) AS who
+			FROM (SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+				WHERE c.relnamespace = to_regnamespace('pgbarrier') AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+					AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) l
+			LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+			ORDER BY a.xact_start NULLS FIRST LIMIT 3) u
+	$users$;
 BEGIN
 	-- Whoever migrates is powerful, and may have a schema of others in front. Given back at the end,
 	-- because a migration tool goes on in the same transaction.
@@ -104,20 +146,61 @@ BEGIN
 			RAISE EXCEPTION 'schema pgbarrier belongs, at least in part, to role %, whose code % would run: migrate as that role (SET ROLE), or drop the schema if it should not be there',
 				stranger, current_user USING ERRCODE = 'insufficient_privilege';
 		END IF;
+		IF to_regprocedure('pgbarrier.version()') IS NOT NULL THEN
+			EXECUTE 'SELECT pgbarrier.version()' INTO installed;
+			IF installed > 2 THEN
+				RAISE EXCEPTION 'pgbarrier schema version % is installed, this file is version 2', installed
+					USING ERRCODE = 'object_not_in_prerequisite_state', -- Migrate knows it by that
+					HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
+			END IF;
+		END IF;
+
+		-- pgbarrier.Plan asks what would be done, in a read-only transaction.
+		IF current_setting('pgbarrier.migrate', true) = 'plan' THEN
+			IF to_regnamespace('pgbarrier') IS NULL THEN
+				IF NOT has_database_privilege(current_database(), 'CREATE') THEN
+					RAISE EXCEPTION 'role % lacks CREATE on database %', current_user, current_database() USING ERRCODE = 'insufficient_privilege';
+				END IF;
+				plan := concat('create schema pgbarrier, version 2, revision ', revision);
+			ELSE
+				EXECUTE concat('SELECT string_agg(concat(CASE WHEN w.there THEN ''replace'' ELSE ''create'' END, '' trigger '', w.name, '' of table pgbarrier.'', w.relation), chr(10)) FROM (', triggers, ') w') INTO part;
+				older := to_regclass('pgbarrier.identity') IS NOT NULL OR to_regprocedure('pgbarrier.truncated()') IS NOT NULL;
+				EXECUTE users INTO users_now;
+				plan := concat_ws(chr(10),
+					concat('replace the functions, and the views that differ, by those of revision ', revision, ': there is ',
+						coalesce(substring(obj_description(to_regnamespace('pgbarrier'), 'pg_namespace') FROM 'revision [0-9a-f]+'), 'an unknown revision')),
+					CASE WHEN obj_description(to_regnamespace('pgbarrier'), 'pg_namespace') NOT LIKE '%state ' || state THEN 'repair what was changed since the last migration' END,
+					CASE WHEN older THEN 'replace the tables of version 1, keep the barriers' END,
+					(SELECT string_agg('create relation pgbarrier.' || r, chr(10)) FROM unnest(ARRAY['barrier', 'origin', 'here', 'armed', 'horizon']) AS r
+						WHERE to_regclass('pgbarrier.' || r) IS NULL),
+					part,
+					CASE WHEN NOT marked THEN 'make a mark: what ended without a row before reads as expired' END,
+					CASE WHEN part IS NULL AND NOT older THEN 'lock no table, unless a view differs'
+						ELSE 'lock the tables for a moment, once nobody uses them; producers wait meanwhile. In use by ' || users_now END);
+			END IF;
+			PERFORM set_config('pgbarrier.migrate', plan, true), set_config('search_path', found_path, true);
+			RETURN;
+		END IF;
+
 		IF look = 1 THEN
-			-- Released at the end of the transaction, whichever tool opened it.
-			PERFORM pg_advisory_xact_lock(7018962344107663490);
+			-- Released at the end of the transaction, whichever tool opened it. Whoever is ahead may try for a while.
+			SELECT nullif(s.setting::integer, 0) INTO patience FROM pg_settings s WHERE s.name = 'lock_timeout';
+			BEGIN
+				PERFORM set_config('lock_timeout', least(patience, 60000)::text, true);
+				PERFORM pg_advisory_xact_lock(7018962344107663490); -- breakage: migrations take turns
+			EXCEPTION WHEN lock_not_available THEN
+				RAISE EXCEPTION 'another session keeps this one from migrating: pid %', (SELECT string_agg(l.pid::text, ', ') FROM pg_locks l
+					WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32) + l.objid::bigint = 7018962344107663490)
+					USING ERRCODE = 'lock_not_available', HINT = 'It migrates, or holds advisory lock 7018962344107663490.';
+			END;
 		END IF;
 	END LOOP;
 
-	IF to_regprocedure('pgbarrier.version()') IS NOT NULL THEN
-		EXECUTE 'SELECT pgbarrier.version()' INTO installed;
-		IF installed > 2 THEN
-			RAISE EXCEPTION 'pgbarrier schema version % is installed, this file is version 2', installed
-				USING ERRCODE = 'object_not_in_prerequisite_state', -- Migrate knows it by that
-				HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
-		END IF;
-	END IF;
+	-- From here on there may be locks to take that wait for open transactions, while whoever comes later waits for
+	-- them. So they are given up soon, before anybody is told of a deadlock, and tried again, longer and more rarely. What
+	-- is waited for long is the first of them, so that nothing is held meanwhile. Not indented: it is the rest.
+	FOR try IN 1..tries LOOP BEGIN
+	PERFORM set_config('lock_timeout', least(patience, 10 * 2 ^ (try - 1))::integer::text, true);
 
 	IF to_regnamespace('pgbarrier') IS NULL THEN
 		CREATE SCHEMA pgbarrier;
@@ -133,7 +216,10 @@ BEGIN
 		LOCK TABLE pgbarrier.horizon IN EXCLUSIVE MODE;
 		LOCK TABLE pgbarrier.barrier IN SHARE ROW EXCLUSIVE MODE;
 		LOCK TABLE pgbarrier.horizon, pgbarrier.barrier IN ACCESS EXCLUSIVE MODE;
+	ELSIF had_barriers AND try > 1 THEN
+		LOCK TABLE pgbarrier.barrier IN ACCESS EXCLUSIVE MODE;
 	END IF;
+	PERFORM set_config('lock_timeout', least(patience, 20)::text, true);
 
 	-- One row per barrier, visible exactly when its transaction has committed. xid is the top-level
 	-- transaction's: the row's own xmin would be a subtransaction's under a savepoint. The few rows with an
@@ -481,33 +567,11 @@ BEGIN
 	END
 	$fn$;
 
-	-- A trigger that exists is replaced only if it is not the right one: that takes a lock that waits for
-	-- every producer. announce is deferred, so that its lock is held for the length of a commit, not of a
-	-- transaction; without WHEN, which would be parsed anew with every insert. The others also fire where
-	-- session_replication_role is replica. There, and where replication deletes (which fires no statement
-	-- triggers), lost_row stands in for lost_rows, whose table of old rows makes a purge cheap.
 	DECLARE
 		wanted record;
 	BEGIN
-		FOR wanted IN SELECT * FROM (VALUES
-			('barrier', 'announce', 'O', 'CONSTRAINT TRIGGER announce AFTER INSERT ON pgbarrier.barrier DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgbarrier.announce()'),
-			('barrier', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.barrier FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
-			('barrier', 'lost_rows', 'O', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.barrier REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
-			('barrier', 'lost_row', 'R', 'TRIGGER lost_row AFTER DELETE ON pgbarrier.barrier FOR EACH ROW EXECUTE FUNCTION pgbarrier.lost()'),
-			('barrier', 'lost_id', 'A', 'TRIGGER lost_id AFTER UPDATE ON pgbarrier.barrier FOR EACH ROW WHEN (OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid) EXECUTE FUNCTION pgbarrier.lost()'),
-			('origin', 'only_origin', 'A', 'TRIGGER only_origin BEFORE INSERT ON pgbarrier.origin FOR EACH ROW EXECUTE FUNCTION pgbarrier.only_origin()'),
-			('origin', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
-			('origin', 'lost_rows', 'A', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()')
-		) AS w (relation, name, enabled, definition) LOOP
-			CONTINUE WHEN EXISTS (
-				SELECT FROM pg_trigger t WHERE t.tgrelid = ('pgbarrier.' || wanted.relation)::regclass AND t.tgname = wanted.name
-					AND replace(pg_get_triggerdef(t.oid), ' NOT DEFERRABLE INITIALLY IMMEDIATE', '') IN (
-						'CREATE ' || wanted.definition,
-						-- as PostgreSQL writes it
-						'CREATE ' || replace(wanted.definition, '(OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid)',
-							'(((old.id <> new.id) OR (old.id < ''00000001-0000-0000-0000-000000000000''::uuid)))'))
-					AND (t.tgenabled = wanted.enabled::"char" OR wanted.name = 'announce' AND t.tgenabled = 'A')); -- breakage: enabled ALWAYS
-			IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ('pgbarrier.' || wanted.relation)::regclass AND t.tgname = wanted.name) THEN
+		FOR wanted IN EXECUTE triggers LOOP
+			IF wanted.there THEN
 				EXECUTE format('DROP TRIGGER %I ON pgbarrier.%I', wanted.name, wanted.relation);
 			END IF;
 			EXECUTE 'CREATE ' || wanted.definition;
@@ -1051,8 +1115,23 @@ BEGIN
 
 	EXECUTE describe INTO state;
 	EXECUTE format('COMMENT ON SCHEMA pgbarrier IS %L', concat('pgbarrier schema 2, revision ', revision, ', state ', state));
+	EXIT;
+	EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+		PERFORM pg_stat_clear_snapshot();
+		EXECUTE users INTO users_now;
+		IF try = tries THEN
+			RAISE EXCEPTION 'tables of schema pgbarrier are in use, gave up after % tries: %', try, users_now
+				USING ERRCODE = 'lock_not_available', HINT = 'Nothing was changed. Migrate again once these transactions have ended, or end them: SELECT pg_terminate_backend(pid).';
+		END IF;
+		RAISE NOTICE 'pgbarrier: migrating waits for tables in use, try % of %: %', try, tries, users_now;
+		BEGIN
+			PERFORM pg_sleep(0.04 * 2 ^ (try - 1)); -- of five parts, producers have four
+		EXCEPTION WHEN insufficient_privilege THEN
+			NULL;
+		END;
+	END; END LOOP;
 
-	PERFORM set_config('search_path', found_path, true);
+	PERFORM set_config('lock_timeout', found_patience, true), set_config('search_path', found_path, true);
 END
 $pgbarrier$;
 
