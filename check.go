@@ -85,6 +85,17 @@ func (q *question) statement(ctx context.Context, db DB, tokens []Token) (answer
 	return answer, err
 }
 
+// inOneTransaction calls ask with the transaction that db is in, or with one of its own.
+func inOneTransaction(ctx context.Context, db DB, options pgx.TxOptions, ask func(db DB) error) error {
+	begins, can := db.(interface {
+		BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
+	})
+	if !can || inTransaction(db) {
+		return ask(db)
+	}
+	return pgx.BeginTxFunc(ctx, begins, options, func(tx pgx.Tx) error { return ask(tx) })
+}
+
 // isBroken reports whether db is one connection that will not answer again: it is closed, or its
 // transaction has failed.
 func isBroken(db DB) bool {

@@ -24,7 +24,7 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '536753194aaf';
+	revision CONSTANT text := '0f2a854dec42';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	found_patience text := pg_catalog.current_setting('lock_timeout');
@@ -42,7 +42,8 @@ DECLARE
 	state      text;
 	plan       text;
 	users_now  text;
-	tries CONSTANT integer := 8;
+	tries CONSTANT integer := 10;
+	waits      integer; -- ms
 
 	-- What there is, apart from owners and grants. Whether announcing is enabled ALWAYS or only for
 	-- ordinary sessions is the owner's choice.
@@ -190,7 +191,7 @@ BEGIN
 				PERFORM pg_advisory_xact_lock(7018962344107663490); -- breakage: migrations take turns
 			EXCEPTION WHEN lock_not_available THEN
 				RAISE EXCEPTION 'another session keeps this one from migrating: pid %', (SELECT string_agg(l.pid::text, ', ') FROM pg_locks l
-					WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32) + l.objid::bigint = 7018962344107663490)
+					WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND (l.classid::bigint << 32) + l.objid::bigint = 7018962344107663490)
 					USING ERRCODE = 'lock_not_available', HINT = 'It migrates, or holds advisory lock 7018962344107663490.';
 			END;
 		END IF;
@@ -200,7 +201,8 @@ BEGIN
 	-- them. So they are given up soon, before anybody is told of a deadlock, and tried again, longer and more rarely. What
 	-- is waited for long is the first of them, so that nothing is held meanwhile. Not indented: it is the rest.
 	FOR try IN 1..tries LOOP BEGIN
-	PERFORM set_config('lock_timeout', least(patience, 10 * 2 ^ (try - 1))::integer::text, true);
+	waits := least(patience, 1280, 10 * 2 ^ (try - 1));
+	PERFORM set_config('lock_timeout', waits::text, true);
 
 	IF to_regnamespace('pgbarrier') IS NULL THEN
 		CREATE SCHEMA pgbarrier;
@@ -219,7 +221,7 @@ BEGIN
 	ELSIF had_barriers AND try > 1 THEN
 		LOCK TABLE pgbarrier.barrier IN ACCESS EXCLUSIVE MODE;
 	END IF;
-	PERFORM set_config('lock_timeout', least(patience, 20)::text, true);
+	PERFORM set_config('lock_timeout', least(waits, 20)::text, true);
 
 	-- One row per barrier, visible exactly when its transaction has committed. xid is the top-level
 	-- transaction's: the row's own xmin would be a subtransaction's under a savepoint. The few rows with an
@@ -996,7 +998,7 @@ BEGIN
 			UNION ALL
 			SELECT 5, 0, 'next', coalesce(h.name || ' is whom the others wait for: ', '') || h.advice, NULL FROM (
 				SELECT CASE WHEN NOT runs THEN p.next::text
-					WHEN x.gid IS NOT NULL THEN format('end it in database %s, as role %s or a superuser: COMMIT PREPARED %L or ROLLBACK PREPARED %2$L', x.database, x.owner, x.gid)
+					WHEN x.gid IS NOT NULL THEN format('end it in database %s, as role %s or a superuser: COMMIT PREPARED %3$L or ROLLBACK PREPARED %3$L', x.database, x.owner, x.gid)
 					WHEN s.pid = 0 THEN 'end that prepared transaction, see pg_prepared_xacts'
 					WHEN s.pid = pg_backend_pid() THEN 'ask outside of the transaction that created it'
 					WHEN s.hidden THEN format('ask again as a role with pg_read_all_stats: GRANT pg_read_all_stats TO %I', current_user)
@@ -1125,7 +1127,7 @@ BEGIN
 		END IF;
 		RAISE NOTICE 'pgbarrier: migrating waits for tables in use, try % of %: %', try, tries, users_now;
 		BEGIN
-			PERFORM pg_sleep(0.04 * 2 ^ (try - 1)); -- of five parts, producers have four
+			PERFORM pg_sleep(waits * 0.004); -- of five parts of the time, producers have four
 		EXCEPTION WHEN insufficient_privilege THEN
 			NULL;
 		END;
