@@ -19,7 +19,7 @@ type database struct {
 }
 
 // connect returns a pool that has reached the server.
-func (d database) connect(ctx context.Context) (*pgxpool.Pool, error) {
+func (d database) connect(ctx context.Context, change ...func(*pgxpool.Config)) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(d.URL)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("the connection string is not one: %s", oneLine(err))}
@@ -29,6 +29,9 @@ func (d database) connect(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "pgbarrier"
+	}
+	for _, c := range change {
+		c(config)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
