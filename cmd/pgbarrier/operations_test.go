@@ -65,7 +65,7 @@ func TestMigrateTellsWhatItWaitsForAndCanBeInterrupted(t *testing.T) {
 		t.Fatal("it does not tell whom it waits for")
 	}
 	must(t, cmd.Process.Signal(os.Interrupt))
-	finish(t, cmd.Wait(), out, &errs.Buffer).expect(t, 130, "interrupted")
+	finish(t, cmd.Wait(), out, &errs.text).expect(t, 130, "interrupted")
 	pgbarrierCommand(t, url, "migrate", "--check").expect(t, exitError, "lacks trigger announce")
 	must(t, tx.Commit(t.Context()))
 	pgbarrierCommand(t, url, "migrate").expect(t, exitOK, "is installed")
@@ -79,7 +79,8 @@ func TestPurgeCanBeInterrupted(t *testing.T) {
 	// The second batch waits for somebody who locks one of its rows.
 	tx, err := conn.Begin(t.Context())
 	must(t, err)
-	_, err = tx.Exec(t.Context(), "SELECT FROM pgbarrier.barrier WHERE id > '00000001-0000-0000-0000-000000000000' ORDER BY id OFFSET 15000 LIMIT 1 FOR UPDATE")
+	_, err = tx.Exec(t.Context(), `SELECT FROM pgbarrier.barrier WHERE id = (
+		SELECT id FROM pgbarrier.barrier WHERE id > '00000001-0000-0000-0000-000000000000' ORDER BY id OFFSET 15000 LIMIT 1) FOR UPDATE`)
 	must(t, err)
 	cmd, out, errs := command(t, url, "purge", "--retention=1ms")
 	must(t, cmd.Start())
@@ -102,14 +103,14 @@ func TestPurgeCanBeInterrupted(t *testing.T) {
 
 // until closes said when the words have been written to it.
 type until struct {
-	bytes.Buffer
+	text  bytes.Buffer // not embedded: what copies to u would use its ReadFrom
 	words string
 	said  chan struct{}
 }
 
 func (u *until) Write(p []byte) (int, error) {
-	n, err := u.Buffer.Write(p)
-	if u.words != "" && strings.Contains(u.String(), u.words) {
+	n, err := u.text.Write(p)
+	if u.words != "" && strings.Contains(u.text.String(), u.words) {
 		u.words = ""
 		close(u.said)
 	}
@@ -169,7 +170,7 @@ func TestErrorsAreOneLineThatSaysWhatToDo(t *testing.T) {
 	q := u.Query()
 	q.Set("options", "-c role="+role)
 	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // pgx takes a plus for a plus
-	nobody := u.String()
+	nobody := u.text.String()
 	for _, test := range []struct {
 		name, url string
 		args      []string
