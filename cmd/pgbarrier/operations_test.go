@@ -170,7 +170,7 @@ func TestErrorsAreOneLineThatSaysWhatToDo(t *testing.T) {
 	q := u.Query()
 	q.Set("options", "-c role="+role)
 	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // pgx takes a plus for a plus
-	nobody := u.text.String()
+	nobody := u.String()
 	for _, test := range []struct {
 		name, url string
 		args      []string
