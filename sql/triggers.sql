@@ -24,7 +24,7 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '0f2a854dec42';
+	revision CONSTANT text := 'df55bfccc4cc';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	found_patience text := pg_catalog.current_setting('lock_timeout');
@@ -188,7 +188,7 @@ BEGIN
 			SELECT nullif(s.setting::integer, 0) INTO patience FROM pg_settings s WHERE s.name = 'lock_timeout';
 			BEGIN
 				PERFORM set_config('lock_timeout', least(patience, 60000)::text, true);
-				PERFORM pg_advisory_xact_lock(7018962344107663490); -- breakage: migrations take turns
+				PERFORM pg_advisory_xact_lock(7018962344107663490);
 			EXCEPTION WHEN lock_not_available THEN
 				RAISE EXCEPTION 'another session keeps this one from migrating: pid %', (SELECT string_agg(l.pid::text, ', ') FROM pg_locks l
 					WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND (l.classid::bigint << 32) + l.objid::bigint = 7018962344107663490)
@@ -926,7 +926,7 @@ BEGIN
 	-- blocks that, as the role that asks may see it: sessions of others show their state and statement to
 	-- pg_read_all_stats alone.
 	CREATE OR REPLACE FUNCTION pgbarrier.explain(token text) RETURNS TABLE (about text, says text, facts jsonb)
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp -- breakage: rights of whoever asks
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 	SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres'
 	AS $fn$
 	#variable_conflict use_column
