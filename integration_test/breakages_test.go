@@ -87,7 +87,7 @@ var (
 	lockEnds = breakage{"a lock timeout is no outage", "internal/wire/errors.go", "lock timeout",
 		"LockNotAvailable, ", "", "TestALockTimeoutEndsNeitherRunNorAPoll"}
 	replaceAlways = breakage{"a trigger that is enabled ALWAYS is replaced", schema, "enabled ALWAYS",
-		" OR wanted.name = 'announce' AND t.tgenabled = 'A'", "", "TestATriggerThatIsEnabledAlwaysIsLeftAlone"}
+		" OR w.name = 'announce' AND t.tgenabled = 'A'", "", "TestATriggerThatIsEnabledAlwaysIsLeftAlone"}
 	trustCopies = breakage{"a mark's copy counts as a mark", schema, "a mark's copy",
 		"= lpad", "<> lpad", "TestARewrittenTableTellsNoFalseAbort"}
 	ignoreTriggers = breakage{"triggers that were switched off and on again are trusted", schema, "triggers as they stood",

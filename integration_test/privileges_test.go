@@ -111,6 +111,10 @@ var jobs = map[string]func(ctx context.Context, db *pgxpool.Pool, token pgbarrie
 	"await a replica": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
 		return pgbarrier.AwaitReplica(ctx, db, token)
 	},
+	"explain": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
+		_, err := pgbarrier.Explain(ctx, db, token.String())
+		return err
+	},
 	"status": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
 		_, err := db.Exec(ctx, "SELECT pgbarrier.status($1)", token)
 		return err
@@ -148,6 +152,7 @@ func TestARoleCanDoItsJobAndNothingElse(t *testing.T) {
 		"producer":                     {"create"},
 		"worker":                       {"check", "watch", "look at the schema"},
 		"whoever purges":               {"purge"},
+		"whoever asks why":             {"explain"},
 		"whoever asks from SQL":        {"status"},
 		"whoever reads from a standby": {"await a replica"},
 		"nobody":                       nil,

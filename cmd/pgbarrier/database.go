@@ -34,10 +34,13 @@ func (d database) config() (*pgxpool.Config, error) {
 }
 
 // connect returns a pool that has reached the server.
-func (d database) connect(ctx context.Context) (*pgxpool.Pool, error) {
+func (d database) connect(ctx context.Context, change ...func(*pgxpool.Config)) (*pgxpool.Pool, error) {
 	config, err := d.config()
 	if err != nil {
 		return nil, err
+	}
+	for _, c := range change {
+		c(config)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

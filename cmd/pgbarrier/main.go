@@ -22,6 +22,7 @@ type commands struct {
 	Demo        demoCommand        `cmd:"" help:"Show the problem and the barrier at work, on a throwaway PostgreSQL server."`
 	Migrate     migrateCommand     `cmd:"" help:"Install the schema, or bring it up to this version."`
 	Status      statusCommand      `cmd:"" help:"Tell what became of the transactions of tokens."`
+	Explain     explainCommand     `cmd:"" help:"Say why a token has its outcome, and who keeps it pending."`
 	Wait        waitCommand        `cmd:"" help:"Wait until the transactions of tokens have ended."`
 	Doctor      doctorCommand      `cmd:"" help:"Find out what keeps barriers from working, or will."`
 	Purge       purgeCommand       `cmd:"" help:"Delete old barriers."`

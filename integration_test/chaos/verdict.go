@@ -53,7 +53,7 @@ func (c *chaos) fail(what failing, b *barrier, why string) {
 			finding += c.history(b)
 		}
 		v.findings = append(v.findings, finding)
-		fmt.Fprint(c.out, finding)
+		c.out.Print(finding)
 	}
 	v.stop()
 }

@@ -95,7 +95,7 @@ func ask[T ~struct {
 	if InTransaction(db) {
 		err = put(db, query)
 	} else if err = put(db, query+unlessSerializable); needsReadCommitted(err) {
-		err = InReadCommitted(ctx, db, func(tx DB) error { return put(tx, query) })
+		err = InOneTransaction(ctx, db, ReadCommitted, func(tx DB) error { return put(tx, query) })
 	}
 	if err != nil {
 		if SQLState(err) == ReadOnlySQLTransaction {

@@ -19,13 +19,16 @@ type beginner interface {
 	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
 }
 
-// InReadCommitted calls do with what sends statements in READ COMMITTED: with a transaction, or with db if the
-// statement belongs to a transaction of the caller's.
-func InReadCommitted(ctx context.Context, db DB, do func(DB) error) error {
+// ReadCommitted are the options of a transaction that has it whatever the session's default.
+var ReadCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
+
+// InOneTransaction calls do with what sends statements in one transaction: with db if it is in one, or with a
+// transaction of its own.
+func InOneTransaction[D DB](ctx context.Context, db D, options pgx.TxOptions, do func(D) error) error {
 	if InTransaction(db) {
 		return do(db)
 	}
-	return pgx.BeginTxFunc(ctx, db.(beginner), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error { return do(tx) })
+	return pgx.BeginTxFunc(ctx, any(db).(beginner), options, func(tx pgx.Tx) error { return do(any(tx).(D)) })
 }
 
 // needsReadCommitted reports whether a statement that stood alone has no answer because of its isolation level.

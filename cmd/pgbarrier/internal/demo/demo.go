@@ -38,7 +38,7 @@ const (
 // when ctx ends.
 func Run(ctx context.Context, c Config) (result Result, err error) {
 	progress := newProgress(c.Progress)
-	defer progress.end()
+	defer progress.End()
 	base, err := openBase(ctx, c.DatabaseURL, progress)
 	if err != nil {
 		return result, err

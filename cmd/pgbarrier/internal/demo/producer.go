@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"sync"
 	"time"
 
@@ -40,9 +41,7 @@ type response struct {
 type producer struct {
 	approach string
 	pool     *pgxpool.Pool
-
-	mu  sync.Mutex // held while a line is written
-	out io.Writer
+	out      *log.Logger // writes a line at a time
 }
 
 // Produce is the orders service's process: it takes requests from in, places orders, and writes
@@ -53,7 +52,7 @@ func Produce(ctx context.Context, databaseURL, approach string, in io.Reader, ou
 		return err
 	}
 	defer pool.Close()
-	p := &producer{approach: approach, pool: pool, out: out}
+	p := &producer{approach: approach, pool: pool, out: log.New(out, "", 0)}
 	var requests sync.WaitGroup
 	defer requests.Wait()
 	for lines := bufio.NewScanner(in); lines.Scan(); {
@@ -169,8 +168,5 @@ func (p *producer) write(l line) error {
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, err = p.out.Write(append(text, '\n'))
-	return err
+	return p.out.Output(0, string(text))
 }
