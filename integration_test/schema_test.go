@@ -59,6 +59,7 @@ func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
 		{"FUNCTION pgbarrier.letters(text[], uuid[], text, text)", "function letters", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.never_assigned(xid8)", "function never_assigned", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.status(text)", "function status", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.wait(text, interval)", "function wait", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.purge(interval, integer)", "function purge(", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.purge_batch(interval, integer, uuid)", "function purge_batch", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.visible(text[])", "function visible(text[])", pgbarrier.Committed},
