@@ -146,11 +146,13 @@ func TestAWaitInSQLIsPendingWhenPatienceIsOver(t *testing.T) {
 func TestAWaitInSQLHoldsNoLockAndHasNoTransactionID(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
-	token := create(t, begin(t, pool))
+	producer := begin(t, pool)
+	execute(t, producer, "SELECT pg_current_xact_id(); SAVEPOINT s")
+	token := create(t, producer)
+	execute(t, producer, "ROLLBACK TO SAVEPOINT s") // pending still, and the producer has no lock either
 	elsewhere := connect(t, pool)
 	_, pid := waiting(t, pool, token)
-	// It looks again and again, so its locks are seen in some of these moments.
-	execute(t, elsewhere, "SET lock_timeout = '2min'")
+	execute(t, elsewhere, "SET lock_timeout = '10s'")
 	eventually(t, "it sleeps without a lock", func() bool {
 		return query[bool](t, elsewhere, `SELECT NOT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND relation IS NOT NULL)
 			AND (SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $1)`, pid)
@@ -158,7 +160,7 @@ func TestAWaitInSQLHoldsNoLockAndHasNoTransactionID(t *testing.T) {
 	if query[bool](t, elsewhere, "SELECT backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = $1", pid) {
 		t.Error("it has a transaction id")
 	}
-	// Without it the locks would stay until the wait ends, and never be given.
+	// Kept until the wait ends, the locks would never be given.
 	execute(t, elsewhere, "BEGIN; LOCK TABLE pgbarrier.origin IN ACCESS EXCLUSIVE MODE; ROLLBACK")
 
 	tx := begin(t, pool)
