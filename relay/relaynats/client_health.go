@@ -65,7 +65,3 @@ func (c *Client) Health() error {
 	}
 	return errors.Join(errs...)
 }
-
-func mismatchText(h hello) string {
-	return fmt.Sprintf("the relay speaks versions %d to %d of the protocol, this client %d", h.min, h.max, version)
-}

@@ -36,6 +36,7 @@ type link struct {
 	seekUntil  time.Time // when to give it up
 	found      *greeting // that came
 	second     *greeting // that came, from a relay that is better avoided
+	mismatched string    // what a relay of another version has answered
 	avoid      string    // the relay that was silent
 	failures   int       // sessions and hellos that have failed since a relay answered
 	restless   bool      // the session's relay is better left
@@ -114,7 +115,7 @@ func (l *link) seek(now time.Time, due *earliest, out *[]outgoing) {
 			l.join(now, *g, out)
 			return
 		}
-		l.fail(now, "no relay answers")
+		l.fail(now, cmp.Or(l.mismatched, "no relay answers"))
 	}
 	if l.session != nil && !l.restless {
 		return
@@ -126,7 +127,7 @@ func (l *link) seek(now time.Time, due *earliest, out *[]outgoing) {
 		return
 	}
 	l.attempts++
-	l.seeking = l.attempts
+	l.seeking, l.mismatched = l.attempts, ""
 	l.seekUntil, l.seekAt = now.Add(l.patience()), time.Time{}
 	due.reached(now, l.seekUntil)
 	l.publish(out, helloSubject(l.origin), l.attempts, hello{version, version}.encode(kindHello))
@@ -157,6 +158,10 @@ func (l *link) pause(now time.Time) {
 // lose ends the session, if there is one: all that it was asked for is to be submitted again.
 func (l *link) lose(now time.Time, problem string) {
 	l.quit()
+	if !l.wanted() {
+		l.reset() // it was idle for longer than its lease
+		return
+	}
 	if l.session != nil {
 		l.client.stats.Lost++
 	}

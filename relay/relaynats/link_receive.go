@@ -1,6 +1,7 @@
 package relaynats
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -74,10 +75,8 @@ func (l *link) mismatch(d *decoder) {
 	if h.decode(d) != nil {
 		return
 	}
-	l.problem = mismatchText(h)
-	if !l.warned {
-		l.client.config.Logger.Warn("pgbarrier: a relay speaks other versions of the protocol: upgrade the older", "problem", l.problem)
-	}
+	l.mismatched = fmt.Sprintf("the relay speaks versions %d to %d of the protocol, this client %d", h.min, h.max, version)
+	l.problem = l.mismatched
 }
 
 // greeted takes a relay's answer to the hello.
