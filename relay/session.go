@@ -131,8 +131,8 @@ func (w *wait) end(err error) {
 	}
 }
 
-// Cancel ends waits without telling of it. Those that it does not know it ignores.
-func (s *Session) Cancel(ids ...uint64) {
+// Cancel ends waits without telling of it, and returns how many had not ended.
+func (s *Session) Cancel(ids ...uint64) (cancelled int) {
 	for _, id := range ids {
 		s.mu.Lock()
 		w := s.waits[id]
@@ -140,12 +140,14 @@ func (s *Session) Cancel(ids ...uint64) {
 		if w != nil {
 			stop = w.stop
 			s.remove(w)
+			cancelled++
 		}
 		s.mu.Unlock()
 		if stop != nil {
 			stop()
 		}
 	}
+	return cancelled
 }
 
 // Waits returns how many have not ended.
