@@ -56,6 +56,9 @@ func (b natsBus) publish(subject, reply string, data []byte) error {
 	if !b.nc.IsConnected() {
 		return errDisconnected
 	}
+	if reply == "" { // PublishRequest refuses it
+		return b.nc.Publish(subject, data)
+	}
 	return b.nc.PublishRequest(subject, reply, data)
 }
 
