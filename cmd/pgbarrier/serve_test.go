@@ -62,6 +62,12 @@ func startServing(t *testing.T, url string, addresses int, args ...string) *serv
 func (s *serving) terminate(t *testing.T) {
 	t.Helper()
 	must(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	s.wantDrained(t)
+}
+
+// wantDrained waits until it has ended after SIGTERM, of which a second would end it at once.
+func (s *serving) wantDrained(t *testing.T) {
+	t.Helper()
 	select {
 	case err := <-s.exited:
 		s.exited <- err
@@ -191,7 +197,7 @@ func TestServeDrainsWithoutItsClientsNoticing(t *testing.T) {
 	must(t, one.cmd.Process.Signal(syscall.SIGTERM))
 	waits(two, "1")
 	must(t, c.Health())
-	one.terminate(t)
+	one.wantDrained(t)
 	must(t, tx.Commit(t.Context()))
 	must(t, <-ended)
 	two.terminate(t)
