@@ -109,7 +109,7 @@ func CheckSchema(ctx context.Context, db DB) error {
 				'announce()', 'check(pg_catalog.text[])', 'check(pg_catalog.uuid[],pg_catalog.xid8[])', 'create(boolean)', 'explain(pg_catalog.text)', 'first_id(pg_catalog.timestamptz)',
 				'letters(pg_catalog.text[],pg_catalog.uuid[],pg_catalog.text,pg_catalog.text)', 'lost()', 'mark(pg_catalog.xid8)', 'never_assigned(pg_catalog.xid8)', 'no_origin()', 'only_origin()', 'proof(pg_catalog.text)',
 				'purge(interval,integer)', 'purge_batch(interval,integer,pg_catalog.uuid)', 'seed(pg_catalog.uuid)', 'split(pg_catalog.text[])', 'status(pg_catalog.text)',
-				'unusual(pg_catalog.text)', 'visible(pg_catalog.text[])', 'visible(pg_catalog.uuid[],pg_catalog.xid8[])']) AS f
+				'unusual(pg_catalog.text)', 'visible(pg_catalog.text[])', 'visible(pg_catalog.uuid[],pg_catalog.xid8[])', 'wait(pg_catalog.text,interval)']) AS f
 			UNION ALL
 			SELECT concat('relation ', r), to_regclass(concat('pgbarrier.', r)) IS NOT NULL
 			FROM unnest(ARRAY['armed', 'barrier', 'here', 'horizon', 'origin']) AS r

@@ -102,6 +102,10 @@ var (
 		"'serializable'\"", "''\"", "TestNothingThatStandsAloneReadsInSerializable"}
 	oneQuestion = breakage{"a replica wait is over for a default of REPEATABLE READ", "replica.go", "one snapshot",
 		"!oneSnapshot || !wire.InTransaction(replica)", "!oneSnapshot", "TestAReplicaWaitGoesOnWhateverTheDefaultIsolation"}
+	waitInOneSnapshot = breakage{"a wait in SQL is taken in a transaction with one snapshot", schema, "one snapshot",
+		"NOT IN ('read committed', 'read uncommitted')", "= 'chaos'", "TestAWaitInSQLIsRefusedInATransactionWithOneSnapshot"}
+	waitWithLocks = breakage{"a wait in SQL keeps the locks of its looks", schema, "locks of a look",
+		"RAISE SQLSTATE 'PGBLK'", "NULL", "TestAWaitInSQLHoldsNoLockAndHasNoTransactionID"}
 	askStandby = breakage{"a standby is asked", schema, "asked of a standby",
 		"pg_is_in_recovery()", "false", "TestRunReturnsAtOnceOnAStandby"}
 )

@@ -197,5 +197,14 @@ var promises = []promise{
 			"TestAReplicaWaitOutlivesItsSessionAndTheServer", "TestAStandbyThatIsShutDownTellsNoAbort", "TestAStandbyNeverGivesAWrongOutcome",
 			"TestAPromotedReplicaEndsTheWaitsWithWhatItHas", "TestAReplicaWaitGoesOnWhateverTheDefaultIsolation"},
 		breaks: []breakage{standbySnapshot, oneQuestion},
+	}, {
+		happens: "the worker waits in SQL, on its own session (`pgbarrier.wait`)",
+		gets:    "the outcome in words, or `pending` once patience is over; no lock of a table and no transaction id is held",
+		tests: []string{"TestAWaitInSQLEndsWithItsTransaction", "TestAWaitInSQLHasTheWordsOfStatus", "TestAWaitInSQLIsPendingWhenPatienceIsOver",
+			"TestAWaitInSQLHoldsNoLockAndHasNoTransactionID", "TestAWaitInSQLIsRefusedInATransactionWithOneSnapshot",
+			"TestAWaitInSQLForItsOwnTransactionIsPendingAtOnce", "TestAWaitInSQLEndsWithTheStatementsTimeout",
+			"TestAWaitInSQLSaysThatItsOwnerMayNotSleep", "TestAWaitInSQLOnAStandbyIsRefusedAndEndsRightAfterACrash",
+			"TestWaitsInSQLTellTheTruthUnderLoad"},
+		breaks: []breakage{waitInOneSnapshot, waitWithLocks},
 	},
 }

@@ -61,6 +61,7 @@ func TestEachMissingPartIsNamedAndRepaired(t *testing.T) {
 		{"FUNCTION pgbarrier.status(text)", "function status", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.explain(text)", "function explain", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.proof(text)", "function proof", pgbarrier.Committed},
+		{"FUNCTION pgbarrier.wait(text, interval)", "function wait", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.purge(interval, integer)", "function purge(", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.purge_batch(interval, integer, uuid)", "function purge_batch", pgbarrier.Committed},
 		{"FUNCTION pgbarrier.visible(text[])", "function visible(text[])", pgbarrier.Committed},

@@ -20,11 +20,11 @@
 --   GRANT EXECUTE ON FUNCTION pgbarrier.visible(uuid[], xid8[]) TO whoever reads from a standby;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.purge_batch(interval, integer, uuid) TO whoever purges;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.explain(text), pgbarrier.proof(text) TO whoever asks why;
---   GRANT EXECUTE ON FUNCTION pgbarrier.status(text), pgbarrier.check(text[]), pgbarrier.visible(text[]), pgbarrier.purge(interval, integer) TO whoever asks from SQL;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.status(text), pgbarrier.wait(text, interval), pgbarrier.check(text[]), pgbarrier.visible(text[]), pgbarrier.purge(interval, integer) TO whoever asks from SQL;
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := 'bed933067ae2';
+	revision CONSTANT text := '6c195ba68ac5';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	found_patience text := pg_catalog.current_setting('lock_timeout');
@@ -1009,6 +1009,51 @@ BEGIN
 					CASE WHEN s.n > 1 AND s.pid > 0 THEN 'pid ' || s.pid END AS name
 				FROM (SELECT) one LEFT JOIN head s ON true LEFT JOIN prepared x ON true LIMIT 1) h
 		) o ORDER BY o.part, o.n;
+	-- wait is status for workers in any language: it returns the outcome once there is one, or pending when
+	-- patience is over, on the session of whoever calls, which it keeps for so long. Without patience, or with less
+	-- than none, it looks once. It writes nothing, and has no transaction id assigned.
+	--   SELECT pgbarrier.wait($1, '10 seconds')
+	-- Call it in a statement of its own, outside of a transaction: the updates can be read by the next statement, and
+	-- not by this one, whose snapshot is older. Like any statement it keeps that snapshot until it ends, and vacuum
+	-- keeps what it could see. So be patient for seconds, and call again. Between two looks it holds no lock of a table.
+	CREATE OR REPLACE FUNCTION pgbarrier.wait(token text, patience interval DEFAULT '10 seconds') RETURNS text
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	DECLARE
+		begun   CONSTANT timestamptz := clock_timestamp();
+		-- Not added to a timestamp, which would have to be in the calendar.
+		seconds CONSTANT double precision := extract(epoch FROM patience);
+		waited  double precision;
+		outcome text;
+	BEGIN
+		IF patience IS NULL THEN
+			RAISE EXCEPTION 'pgbarrier: patience is null, it must be an interval'
+				USING ERRCODE = 'null_value_not_allowed', HINT = 'For example 10 seconds.';
+		ELSIF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN -- breakage: one snapshot
+			RAISE EXCEPTION 'pgbarrier: cannot wait in a transaction that is %: it has one snapshot, in which nothing ends', upper(current_setting('transaction_isolation'))
+				USING ERRCODE = 'invalid_transaction_state', HINT = 'Wait outside of the transaction, in READ COMMITTED.';
+		ELSIF seconds > 0 AND NOT has_function_privilege('pg_catalog.pg_sleep(double precision)', 'EXECUTE') THEN
+			RAISE EXCEPTION 'pgbarrier: cannot wait: role %, which owns pgbarrier.wait, may not call pg_sleep', current_user
+				USING ERRCODE = 'insufficient_privilege',
+				HINT = format('GRANT EXECUTE ON FUNCTION pg_catalog.pg_sleep(double precision) TO %I', current_user);
+		END IF;
+		LOOP
+			-- In READ COMMITTED each statement of a VOLATILE function has a snapshot of its own. A subtransaction that
+			-- is rolled back gives back the locks of the look, for which a TRUNCATE, and all behind it, would wait.
+			BEGIN
+				outcome := pgbarrier.status(token);
+				RAISE SQLSTATE 'PGBLK'; -- breakage: locks of a look
+			EXCEPTION WHEN SQLSTATE 'PGBLK' THEN
+				NULL;
+			END;
+			waited := extract(epoch FROM clock_timestamp() - begun);
+			-- The transaction's own barrier is pending for as long as it waits.
+			IF outcome <> 'pending' OR waited >= seconds OR split_part(token, '.', 3) = pg_current_xact_id_if_assigned()::text THEN
+				RETURN outcome;
+			END IF;
+			-- A 16th of what has been waited for, as a listener's checks: 2 ms at first, a second at most.
+			PERFORM pg_sleep(least(greatest(0.002, waited / 16), 1, seconds - waited));
+		END LOOP;
 	END
 	$fn$;
 
