@@ -185,8 +185,16 @@ func promiseForeign(r *rig, c *Client) {
 }
 
 func promisePurged(r *rig, c *Client) {
-	token := r.committed(r.pool)
-	r.exec(r.pool, "SELECT pgbarrier.purge('0 s')")
+	// Unannounced: the listener remembers what it has heard for a second.
+	var text string
+	if err := r.pool.QueryRow(r.Context(), "SELECT pgbarrier.create(false)").Scan(&text); err != nil {
+		r.Fatal(err)
+	}
+	token, err := pgbarrier.ParseToken(text)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.exec(r.pool, "SELECT pgbarrier.purge('1 ms')")
 	r.until("it is purged", func() bool {
 		statuses, err := pgbarrier.Check(r.Context(), r.pool, token)
 		if err != nil {
@@ -195,7 +203,7 @@ func promisePurged(r *rig, c *Client) {
 		if statuses[0] == pgbarrier.Expired {
 			return true
 		}
-		r.exec(r.pool, "SELECT pgbarrier.purge('0 s')")
+		r.exec(r.pool, "SELECT pgbarrier.purge('1 ms')")
 		return false
 	})
 	r.ends("purged", begin(c, token), pgbarrier.ErrExpired)

@@ -169,7 +169,7 @@ func TestADrainedRelayIsNotFelt(t *testing.T) {
 				}
 			}
 		}
-		if n := other.relay.Stats().Committed; n == 0 || n == 100 {
+		if n := other.relay.Stats().Committed; n == 0 {
 			t.Errorf("the other relay has answered %d waits of 100", n)
 		}
 	})
