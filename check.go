@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
@@ -42,8 +40,6 @@ func Check(ctx context.Context, db DB, tokens ...Token) ([]Status, error) {
 type question struct {
 	doing string
 	ask   func(ctx context.Context, db wire.DB, tokens []Token) (wire.Answer, error)
-
-	readCommitted bool // the session's default is of no use: each statement has a transaction of its own
 }
 
 func (q *question) put(ctx context.Context, db DB, tokens []Token) ([]Status, error) {
@@ -56,7 +52,7 @@ func (q *question) put(ctx context.Context, db DB, tokens []Token) ([]Status, er
 		}
 	}
 
-	answer, err := q.statement(ctx, db, tokens)
+	answer, err := q.ask(ctx, db, tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -67,47 +63,9 @@ func (q *question) put(ctx context.Context, db DB, tokens []Token) ([]Status, er
 	return statuses, nil
 }
 
-func (q *question) statement(ctx context.Context, db DB, tokens []Token) (answer wire.Answer, err error) {
-	begins, _ := db.(interface {
-		BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
-	})
-	if !q.readCommitted {
-		answer, err = q.ask(ctx, db, tokens)
-		if wire.SQLState(err) != wire.InvalidTransactionState || begins == nil || inTransaction(db) {
-			return answer, err
-		}
-		q.readCommitted = true
-	}
-	err = pgx.BeginTxFunc(ctx, begins, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		answer, err = q.ask(ctx, tx, tokens)
-		return err
-	})
-	return answer, err
-}
-
 // isBroken reports whether db is one connection that will not answer again: it is closed, or its
 // transaction has failed.
 func isBroken(db DB) bool {
-	conn := oneConn(db)
+	conn := wire.OneConn(db)
 	return conn != nil && (conn.IsClosed() || conn.PgConn().TxStatus() == 'E')
-}
-
-// inTransaction reports whether the next statement will belong to the same transaction.
-func inTransaction(db wire.DB) bool {
-	if conn := oneConn(db); conn != nil {
-		return conn.PgConn().TxStatus() != 'I'
-	}
-	_, pool := db.(interface {
-		BeginTx(context.Context, pgx.TxOptions) (pgx.Tx, error)
-	})
-	return !pool
-}
-
-// oneConn returns the connection that db always uses, or nil.
-func oneConn(db wire.DB) *pgx.Conn {
-	if of, wrapped := db.(interface{ Conn() *pgx.Conn }); wrapped { // pgx.Tx, *pgxpool.Conn
-		return of.Conn()
-	}
-	conn, _ := db.(*pgx.Conn)
-	return conn
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,24 +30,63 @@ type DB interface {
 // every start, in several processes at once. Where nothing is to be done it writes nothing and locks
 // nothing, and any role may call it, also in a read-only session; otherwise the role must own the schema or,
 // the first time, have CREATE on the database. A newer schema is left as it is: [ErrNotMigrated].
+//
+// Most changes lock no table. One that does, for example a trigger that has to be replaced, waits for open
+// transactions of producers, and producers that come later wait for it. So it waits for a moment only, gives way,
+// and tries again, more and more rarely. After some 25 s it changes nothing and returns an error that names
+// who uses the tables; its SQLSTATE is 55P03, lock_not_available. [Plan] says beforehand what there is to do.
 func Migrate(ctx context.Context, db DB) error {
 	if err := requireDB(db); err != nil {
 		return err
 	}
 	if _, err := db.Exec(ctx, SQL); err != nil {
-		switch wire.SQLState(err) {
-		case wire.ObjectNotInPrerequisite: // a newer version is installed
-			return fmt.Errorf("pgbarrier: migrate: %w (%w)", ErrNotMigrated, err)
-		case wire.InsufficientPrivilege:
-			return fmt.Errorf("pgbarrier: migrate: the role must own schema pgbarrier or, where there is none yet, have CREATE on the database: %w", err)
-		}
-		return fmt.Errorf("pgbarrier: migrate: %w", err)
+		return migrateError("migrate", err)
 	}
 	return nil
 }
 
+func migrateError(doing string, err error) error {
+	switch wire.SQLState(err) {
+	case wire.ObjectNotInPrerequisite: // a newer version is installed
+		return fmt.Errorf("pgbarrier: %s: %w (%w)", doing, ErrNotMigrated, err)
+	case wire.InsufficientPrivilege:
+		return fmt.Errorf("pgbarrier: %s: the role must own schema pgbarrier or, where there is none yet, have CREATE on the database: %w", doing, err)
+	}
+	return fmt.Errorf("pgbarrier: %s: %w", doing, err)
+}
+
+// Plan returns what [Migrate] would do, a line each, or nothing if there is nothing to be done. It writes nothing:
+// given a pool or a connection it asks in a read-only transaction. Its errors are those of Migrate.
+func Plan(ctx context.Context, db DB) ([]string, error) {
+	if err := requireDB(db); err != nil {
+		return nil, err
+	}
+	var plan string
+	err := wire.InOneTransaction(ctx, db, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(db DB) error {
+		const mode = "SELECT pg_catalog.set_config('pgbarrier.migrate', $1, true)"
+		if _, err := db.Exec(ctx, mode, "plan"); err != nil {
+			return err
+		}
+		if _, err := db.Exec(ctx, SQL); err != nil {
+			return err
+		}
+		if err := db.QueryRow(ctx, "SELECT pg_catalog.current_setting('pgbarrier.migrate')").Scan(&plan); err != nil {
+			return err
+		}
+		_, err := db.Exec(ctx, mode, "") // of the caller's transaction, which may migrate next
+		return err
+	})
+	if err != nil {
+		return nil, migrateError("plan the migration", err)
+	}
+	if plan == "plan" {
+		return nil, nil
+	}
+	return strings.Split(plan, "\n"), nil
+}
+
 // CheckSchema returns nil if the schema is installed, complete, and of this library's version, and
-// otherwise an [ErrNotMigrated] that says what is the matter. It needs EXECUTE on
+// otherwise an [ErrNotMigrated] that says what is the matter. It changes nothing. It needs EXECUTE on
 // pgbarrier.version().
 func CheckSchema(ctx context.Context, db DB) error {
 	if err := requireDB(db); err != nil {
@@ -66,10 +106,10 @@ func CheckSchema(ctx context.Context, db DB) error {
 	err := db.QueryRow(ctx, `
 		SELECT string_agg(what, ', ') FROM (
 			SELECT concat('function ', replace(f, 'pg_catalog.', '')), to_regprocedure(concat('pgbarrier.', f)) IS NOT NULL FROM unnest(ARRAY[
-				'announce()', 'check(pg_catalog.text[])', 'check(pg_catalog.uuid[],pg_catalog.xid8[])', 'create(boolean)', 'first_id(pg_catalog.timestamptz)',
-				'letters(pg_catalog.text[],pg_catalog.uuid[],pg_catalog.text,pg_catalog.text)', 'lost()', 'mark(pg_catalog.xid8)', 'never_assigned(pg_catalog.xid8)', 'no_origin()', 'only_origin()',
+				'announce()', 'check(pg_catalog.text[])', 'check(pg_catalog.uuid[],pg_catalog.xid8[])', 'create(boolean)', 'explain(pg_catalog.text)', 'first_id(pg_catalog.timestamptz)',
+				'letters(pg_catalog.text[],pg_catalog.uuid[],pg_catalog.text,pg_catalog.text)', 'lost()', 'mark(pg_catalog.xid8)', 'never_assigned(pg_catalog.xid8)', 'no_origin()', 'only_origin()', 'proof(pg_catalog.text)',
 				'purge(interval,integer)', 'purge_batch(interval,integer,pg_catalog.uuid)', 'seed(pg_catalog.uuid)', 'split(pg_catalog.text[])', 'status(pg_catalog.text)',
-				'unusual(pg_catalog.text)', 'visible(pg_catalog.text[])', 'visible(pg_catalog.uuid[],pg_catalog.xid8[])']) AS f
+				'unusual(pg_catalog.text)', 'visible(pg_catalog.text[])', 'visible(pg_catalog.uuid[],pg_catalog.xid8[])', 'wait(pg_catalog.text,interval)']) AS f
 			UNION ALL
 			SELECT concat('relation ', r), to_regclass(concat('pgbarrier.', r)) IS NOT NULL
 			FROM unnest(ARRAY['armed', 'barrier', 'here', 'horizon', 'origin']) AS r

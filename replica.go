@@ -46,7 +46,7 @@ func (p Poller) AwaitReplica(ctx context.Context, replica DB, tokens ...Token) e
 
 func askReplica(ctx context.Context, replica wire.DB, tokens []Token) (wire.Answer, error) {
 	answer, oneSnapshot, err := wire.Visible(ctx, replica, tokens)
-	if err != nil || !oneSnapshot || !inTransaction(replica) { // breakage: one snapshot
+	if err != nil || !oneSnapshot || !wire.InTransaction(replica) { // breakage: one snapshot
 		return answer, err
 	}
 	for i, outcome := range answer.Outcomes {

@@ -24,10 +24,12 @@ const (
 	Invalid = Status(wire.Invalid)
 )
 
-var statuses = [...]struct {
+type statusWords struct {
 	name string
 	err  error
-}{
+}
+
+var statuses = [...]statusWords{
 	Pending:       {"pending", nil},
 	Committed:     {"committed", nil},
 	Aborted:       {"aborted", ErrAborted},

@@ -106,7 +106,7 @@ func (t Token) Valid() error {
 	return nil
 }
 
-// IsZero tells whether t is the zero Token, which names no barrier.
+// IsZero reports whether t is the zero Token, which names no barrier.
 func (t Token) IsZero() bool { return t == Token{} }
 
 // String returns the text form.

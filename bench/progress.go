@@ -5,13 +5,16 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
 )
 
 // A progress shows what is being measured: a line that updates on a terminal, otherwise a line now and
 // then.
 type progress struct {
 	w       io.Writer
-	live    bool
+	live    *progressbar.ProgressBar // or nil
 	begun   time.Time
 	printed time.Time
 }
@@ -21,30 +24,26 @@ const quietFor = 10 * time.Second
 
 func newProgress(w io.Writer) *progress {
 	p := &progress{w: w, begun: time.Now()}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil {
-			p.live = info.Mode()&os.ModeCharDevice != 0
-		}
+	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		// No goroutine turns the spinner while others are measured.
+		p.live = progressbar.NewOptions(-1, progressbar.OptionSetWriter(w), progressbar.OptionUseANSICodes(true), progressbar.OptionSetSpinnerChangeInterval(0))
 	}
 	return p
 }
 
 func (p *progress) say(what string) {
-	if !p.live && time.Since(p.printed) < quietFor {
-		return
+	switch {
+	case p.live != nil:
+		p.live.Describe(what)
+	case time.Since(p.printed) >= quietFor:
+		p.printed = time.Now()
+		fmt.Fprintf(p.w, "%6s  %s\n", time.Since(p.begun).Round(time.Second), what)
 	}
-	p.printed = time.Now()
-	line := fmt.Sprintf("%6s  %s", time.Since(p.begun).Round(time.Second), what)
-	if p.live {
-		fmt.Fprint(p.w, "\r\x1b[K"+line)
-		return
-	}
-	fmt.Fprintln(p.w, line)
 }
 
 // end takes the line away.
 func (p *progress) end() {
-	if p.live {
-		fmt.Fprint(p.w, "\r\x1b[K")
+	if p.live != nil {
+		_ = p.live.Clear() // of a terminal that is gone
 	}
 }

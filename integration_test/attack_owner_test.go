@@ -91,7 +91,7 @@ func TestNothingIsHijackedFromCreateToTheEndOfCommit(t *testing.T) {
 	}
 	// What a caller hands over is made what it must be with the caller's rights.
 	execute(t, attacker, "SET search_path = pg_catalog")
-	for _, sql := range []string{"SELECT pgbarrier.create(ROW(1)::evil.anything)", "SELECT pgbarrier.status(ROW(1)::evil.anything)", "SELECT pgbarrier.purge(ROW(1)::evil.anything)"} {
+	for _, sql := range []string{"SELECT pgbarrier.create(ROW(1)::evil.anything)", "SELECT pgbarrier.status(ROW(1)::evil.anything)", "SELECT pgbarrier.wait(ROW(1)::evil.anything)", "SELECT pgbarrier.purge(ROW(1)::evil.anything)"} {
 		wantHijackedAs(t, attacker, sql, role)
 	}
 }

@@ -98,7 +98,7 @@ func TestAStrangerCannotEndOrReadAProducersSession(t *testing.T) {
 		"CREATE TRIGGER t AFTER INSERT ON pgbarrier.barrier EXECUTE FUNCTION pgbarrier.lost()", "CREATE RULE r AS ON INSERT TO pgbarrier.barrier DO NOTHING",
 		"CREATE INDEX ON pgbarrier.barrier (xid)", "REINDEX TABLE pgbarrier.barrier", "CREATE STATISTICS s ON id, xid FROM pgbarrier.barrier", "CREATE PUBLICATION p FOR TABLE pgbarrier.barrier",
 		"ALTER FUNCTION pgbarrier.create(boolean) RESET ALL", "GRANT SELECT ON pgbarrier.barrier TO CURRENT_USER", "ALTER SCHEMA pgbarrier RENAME TO mine", "SELECT lo_import('/etc/passwd')",
-		"SELECT pgbarrier.create()", "SELECT pgbarrier.status('')", "SELECT pgbarrier.check('{}'::text[])", "SELECT pgbarrier.version()", "SELECT pgbarrier.purge('1 day')",
+		"SELECT pgbarrier.create()", "SELECT pgbarrier.status('')", "SELECT pgbarrier.wait('')", "SELECT pgbarrier.check('{}'::text[])", "SELECT pgbarrier.version()", "SELECT pgbarrier.purge('1 day')",
 	} {
 		_, err := stranger.Exec(t.Context(), sql)
 		if err == nil && !strings.HasPrefix(sql, "ANALYZE") { // which only warns

@@ -54,7 +54,7 @@ func (b breakage) broken(t *testing.T) string {
 	return broken.String()
 }
 
-// isTried tells whether -break asks for the breakage.
+// isTried reports whether -break asks for the breakage.
 func (b breakage) isTried() bool {
 	return *breaking != "" && regexp.MustCompile(*breaking).MatchString(b.what)
 }

@@ -163,7 +163,7 @@ func TestAWaitForSeveralForgetsACommitThatACrashTook(t *testing.T) {
 	})
 	crash(t, s)
 	restart(t, s, pool)
-	// A listener's pulse may run under the transaction id that the crash took, which is pending for as long.
+	// A listener's probe may run under the transaction id that the crash took, which is pending for as long.
 	eventually(t, "the commit is known to be lost", func() bool { return query[string](t, pool, "SELECT pgbarrier.status($1)", taken) == "aborted" })
 	want(t, pool, pgbarrier.Pending, prepared)
 	execute(t, pool, "COMMIT PREPARED 'p'")

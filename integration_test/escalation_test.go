@@ -120,6 +120,9 @@ func TestNothingOfTheCallersIsRunWithTheOwnersRights(t *testing.T) {
 		if status := query[string](t, attacker, "SELECT pgbarrier.status($1)", token); status != "committed" {
 			t.Errorf("status is %s", status)
 		}
+		if outcome := query[string](t, attacker, "SELECT pgbarrier.wait($1, '1 second')", token); outcome != "committed" {
+			t.Errorf("wait returns %s", outcome)
+		}
 		// Not Purge, whose statement says * and means the caller's.
 		execute(t, attacker, "SELECT pgbarrier.purge('1 hour', 10)")
 	}

@@ -23,7 +23,7 @@ func TestAWaitAfterACrashIsNotAnsweredByWhatWasVisibleBefore(t *testing.T) {
 			wait(t, l, nil, token)
 			crash(t, s)
 			restart(t, s, pool)
-			// The listener's own pulse may run under the lost transaction id, which is pending for as long.
+			// The listener's own probe may run under the lost transaction id, which is pending for as long.
 			eventually(t, "it is aborted", func() bool { return query[string](t, pool, "SELECT pgbarrier.status($1)", token) == "aborted" })
 			wait(t, l, pgbarrier.ErrAborted, token)
 		})

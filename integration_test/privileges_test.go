@@ -111,8 +111,16 @@ var jobs = map[string]func(ctx context.Context, db *pgxpool.Pool, token pgbarrie
 	"await a replica": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
 		return pgbarrier.AwaitReplica(ctx, db, token)
 	},
+	"explain": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
+		_, err := pgbarrier.Explain(ctx, db, token.String())
+		return err
+	},
 	"status": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
 		_, err := db.Exec(ctx, "SELECT pgbarrier.status($1)", token)
+		return err
+	},
+	"status when it has ended": func(ctx context.Context, db *pgxpool.Pool, token pgbarrier.Token) error {
+		_, err := db.Exec(ctx, waitInSQL, token)
 		return err
 	},
 }
@@ -148,7 +156,8 @@ func TestARoleCanDoItsJobAndNothingElse(t *testing.T) {
 		"producer":                     {"create"},
 		"worker":                       {"check", "watch", "look at the schema"},
 		"whoever purges":               {"purge"},
-		"whoever asks from SQL":        {"status"},
+		"whoever asks why":             {"explain"},
+		"whoever asks from SQL":        {"status", "status when it has ended"},
 		"whoever reads from a standby": {"await a replica"},
 		"nobody":                       nil,
 	} {
@@ -170,7 +179,7 @@ func TestARoleCanDoItsJobAndNothingElse(t *testing.T) {
 					continue
 				}
 				wantDenied(t, name, err)
-				if name != "status" && !strings.Contains(err.Error(), "lacks a grant") {
+				if !strings.HasPrefix(name, "status") && !strings.Contains(err.Error(), "lacks a grant") {
 					t.Errorf("%s: %q does not say that a grant is missing", name, err)
 				}
 			}

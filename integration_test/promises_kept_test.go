@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite README.md and docs/promises.md from the table of promises")
+var update = flag.Bool("update", false, "rewrite what is rendered: the promises in README.md and docs/promises.md, docs/api.txt")
 
 const rewrite = "go test ./integration_test -run TestTheReadmesPromises -update"
 

@@ -4,6 +4,7 @@ package integration_test
 // docs/promises.md are rendered from the table below.
 type promise struct {
 	happens, gets string
+	first         bool // README.md has it
 	// tests keep the promise: each must exist, and pass whenever the whole suite runs.
 	tests []string
 	// breaks are ways to break the product so that the promise is broken; a test has to notice.
@@ -19,6 +20,7 @@ var promises = []promise{
 	{
 		happens: "COMMIT",
 		gets:    "nil, and every new snapshot on the primary sees the updates",
+		first:   true,
 		tests: []string{"TestAWaitEndsWithTheCommitAndTheUpdatesCanBeRead", "TestEveryWaitEndsWithTheTruthUnderLoad",
 			"TestAPollEndsWithTheTransaction", "TestABarrierSharesItsTransactionsFateAtEveryIsolationLevel",
 			"TestWaitsForProducersOfEveryIsolationLevelEndRight"},
@@ -26,6 +28,7 @@ var promises = []promise{
 	}, {
 		happens: "ROLLBACK, producer killed, connection lost before COMMIT, COMMIT refused",
 		gets:    "`ErrAborted`",
+		first:   true,
 		tests: []string{"TestAWaitEndsAbortedWithWhateverAbortsTheTransaction", "TestTheBarrierOfAKilledProducerIsAborted",
 			"TestTheBarrierOfALostConnectionIsAborted", "TestTheBarrierOfAFailedTransactionIsAborted",
 			"TestTheBarrierOfATransactionThatFailsAtCommitIsAborted", "TestTheWaitForASerializationFailureAtCommitIsAborted",
@@ -40,6 +43,7 @@ var promises = []promise{
 	}, {
 		happens: "COMMIT sent, connection lost or producer killed, the producer does not know",
 		gets:    "the truth",
+		first:   true,
 		tests: []string{"TestACommitWhoseAnswerTheProducerNeverSawHasTheTrueOutcome", "TestAProducerThatLosesItsConnectionInCommitLearnsTheTruth",
 			"TestTheWaitForAProducerKilledBeforeInOrAfterCommitEndsWithTheTruth"},
 		breaks: []breakage{ignoreRow},
@@ -85,6 +89,7 @@ var promises = []promise{
 	}, {
 		happens: "server down",
 		gets:    "the wait goes on, and ends right when it is back",
+		first:   true,
 		tests: []string{"TestAWaitOutlastsTheServer", "TestAWaitGoesOnWhileTheServerIsDownAndEndsRight",
 			"TestAPollWaitsForAServerThatIsNotThereYet", "TestAWaitMayBeginBeforeRun"},
 		breaks: []breakage{giveUp},
@@ -97,6 +102,7 @@ var promises = []promise{
 	}, {
 		happens: "notification dropped, duplicated, forged or malformed, at any rate, by any role",
 		gets:    "the right outcome",
+		first:   true,
 		tests: []string{"TestWaitsEndWhenNothingIsHeard", "TestForgedDuplicatedAndMalformedNotificationsEndNoWaitWrongly",
 			"TestNotificationsForgedAtAHighRateByAnUnprivilegedRoleEndNoWaitWronglyAndLoseNone", "TestAForgedAnnouncementChangesNoStatus"},
 		breaks: []breakage{anyAnnouncement},
@@ -110,6 +116,7 @@ var promises = []promise{
 	}, {
 		happens: "any error or timeout while announcing, whatever the producer's settings and whoever else notifies",
 		gets:    "COMMIT succeeds, unannounced",
+		first:   true,
 		tests: []string{"TestNoCommitWaitsForANotifyThatIsHeldUp", "TestAFloodOfAStrangersNotificationsFailsNoCommit",
 			"TestAFullTableOfLocksFailsNoCommit", "TestNoFunctionThatTheOwnerLacksFailsACommit", "TestACommitSucceedsInEverySession",
 			"TestEveryWayToEndATransactionHasItsOutcome", "TestACancelledCommitHasTheOutcomeOfItsBarrier",
@@ -137,7 +144,7 @@ var promises = []promise{
 		tests: []string{"TestThePoolsNotificationHandlerTakesNothingFromTheListener", "TestThePoolsWayOfEndingAStatementDoesNotKeepADeadConnection",
 			"TestAHookThatFailsDoesNotEndRun", "TestALockTimeoutEndsNeitherRunNorAPoll", "TestAWaitFailsNoSerializableCommit",
 			"TestTheListenerChecksInReadCommittedWhateverTheDefault", "TestAStatementTimeoutOfThePoolEndsNoCheck",
-			"TestCheckAndPollWorkWhateverTheSessionsDefaults", "TestAPollWithSerializableAsDefaultFailsNoProducer"},
+			"TestCheckAndPollWorkWhateverTheSessionsDefaults", "TestNothingThatStandsAloneReadsInSerializable"},
 		breaks: []breakage{checkSerializable, keepHandler, keepEnding, hookEnds, lockEnds, serialize, oneSnapshot, timeOut},
 	}, {
 		happens: "the same token waited on by many, again, after a redelivery",
@@ -188,7 +195,16 @@ var promises = []promise{
 		gets:    "nil once they can be read there; the standby itself never says `ErrAborted`",
 		tests: []string{"TestAReplicaWaitEndsWhenTheUpdatesCanBeReadThere", "TestAReplicaWaitOutlivesRecoveryConflicts",
 			"TestAReplicaWaitOutlivesItsSessionAndTheServer", "TestAStandbyThatIsShutDownTellsNoAbort", "TestAStandbyNeverGivesAWrongOutcome",
-			"TestAPromotedReplicaEndsTheWaitsWithWhatItHas", "TestAReplicaWaitGoesOnThoughTransactionsAreRepeatableReadByDefault"},
+			"TestAPromotedReplicaEndsTheWaitsWithWhatItHas", "TestAReplicaWaitGoesOnWhateverTheDefaultIsolation"},
 		breaks: []breakage{standbySnapshot, oneQuestion},
+	}, {
+		happens: "the worker waits in SQL, on its own session (`pgbarrier.wait`)",
+		gets:    "the outcome in words, or `pending` once patience is over; no lock of a table and no transaction id is held",
+		tests: []string{"TestAWaitInSQLEndsWithItsTransaction", "TestAWaitInSQLHasTheWordsOfStatus", "TestAWaitInSQLIsPendingWhenPatienceIsOver",
+			"TestAWaitInSQLHoldsNoLockAndHasNoTransactionID", "TestAWaitInSQLIsRefusedInATransactionWithOneSnapshot",
+			"TestAWaitInSQLForItsOwnTransactionIsPendingAtOnce", "TestAWaitInSQLEndsWithTheStatementsTimeout",
+			"TestAWaitInSQLSaysThatItsOwnerMayNotSleep", "TestAWaitInSQLOnAStandbyIsRefusedAndEndsRightAfterACrash",
+			"TestWaitsInSQLTellTheTruthUnderLoad"},
+		breaks: []breakage{waitInOneSnapshot, waitWithLocks},
 	},
 }

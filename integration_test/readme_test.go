@@ -8,27 +8,28 @@ import (
 	"testing"
 )
 
-func TestTheReadmesProgramRuns(t *testing.T) {
+func TestTheProgramOfTheDocsRuns(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
+	programs := 0
+	for _, b := range docBlocks(t) {
+		if b.language != "go" || !strings.HasPrefix(b.text, "package main\n") {
+			continue
+		}
+		programs++
+		file := filepath.Join(t.TempDir(), "main.go")
+		if err := os.WriteFile(file, []byte(b.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run := exec.CommandContext(t.Context(), "go", "run", file)
+		run.Dir = ".."
+		run.Env = append(os.Environ(), "DATABASE_URL="+server.DatabaseForTest(t))
+		out, err := run.CombinedOutput()
+		if err != nil || string(out) != "committed: the changes can be read, do the work\n" {
+			t.Errorf("%s: %v\n%s", b.page, err, out)
+		}
 	}
-	_, rest, found := strings.Cut(string(readme), "```go\n")
-	program, _, closed := strings.Cut(rest, "```\n")
-	if !found || !closed {
-		t.Fatal("no program in README.md")
-	}
-	file := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run := exec.CommandContext(t.Context(), "go", "run", file)
-	run.Dir = ".."
-	run.Env = append(os.Environ(), "DATABASE_URL="+server.DatabaseForTest(t))
-	out, err := run.CombinedOutput()
-	if err != nil || string(out) != "committed: the changes can be read, do the work\n" {
-		t.Fatalf("%v\n%s", err, out)
+	if programs == 0 {
+		t.Error("no program in the docs")
 	}
 }
 
@@ -44,9 +45,9 @@ func TestTheReadmeBeginsWithTheTwoCommands(t *testing.T) {
 	}
 }
 
-// The grants that the README lists are those at the head of the schema file.
-func TestTheReadmesGrantsAreThoseOfTheSchema(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+// The grants that the docs list are those at the head of the schema file.
+func TestTheGrantsOfTheDocsAreThoseOfTheSchema(t *testing.T) {
+	page, err := os.ReadFile("../docs/start.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func TestTheReadmesGrantsAreThoseOfTheSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	grants := 0
-	for line := range strings.Lines(string(readme)) {
+	for line := range strings.Lines(string(page)) {
 		if grant, _, ok := strings.Cut(line, " TO "); ok && strings.HasPrefix(grant, "GRANT ") {
 			grants++
 			if !strings.Contains(string(schema), "--   "+grant+" TO ") {
@@ -64,6 +65,6 @@ func TestTheReadmesGrantsAreThoseOfTheSchema(t *testing.T) {
 		}
 	}
 	if grants == 0 {
-		t.Error("no grants in README.md")
+		t.Error("no grants in docs/start.md")
 	}
 }

@@ -1,12 +1,14 @@
 package integration_test
 
 import (
-	"errors"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
 // A pool for reports, for example. The listener has its own way, see TestTheListenerChecksInReadCommittedWhateverTheDefault.
@@ -42,22 +44,43 @@ func TestCheckAndPollWorkWhateverTheSessionsDefaults(t *testing.T) {
 	}
 }
 
-// A check in SERIALIZABLE is a reader between a producer's transactions, and can make one of them fail.
-func TestAPollWithSerializableAsDefaultFailsNoProducer(t *testing.T) {
+// A statement in SERIALIZABLE is a reader between producers' transactions, and can make one of them fail. What it
+// has read is locked until every transaction beside it has ended: here, the producer's.
+func TestNothingThatStandsAloneReadsInSerializable(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
-	serializable := open(t, withSetting(t, pool.Config().ConnString(), "default_transaction_isolation", "serializable"))
-	for range 20 {
-		tx := begin(t, serializable)
-		token := create(t, tx)
-		// It reads what the check's reader would have written before, were that a writer: only a check that
-		// takes predicate locks is among them.
-		want(t, serializable, pgbarrier.Pending, token)
-		if locks := query[int](t, pool, "SELECT count(*) FROM pg_locks WHERE mode = 'SIReadLock' AND relation = 'pgbarrier.barrier'::regclass AND pid <> $1", tx.Conn().PgConn().PID()); locks != 0 {
-			t.Fatalf("the check has left %d predicate locks", locks)
+	url := withSetting(t, pool.Config().ConnString(), "default_transaction_isolation", "serializable")
+	producer := open(t, url, func(c *pgxpool.Config) { c.MaxConns = 1 }) // so that its own locks are known by its pid
+	simple := open(t, url, func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol })
+	long := committed(t, pool)
+	for name, db := range map[string]pgbarrier.DB{"pool": open(t, url), "connection": connect(t, open(t, url)), "simple protocol": simple} {
+		for what, do := range map[string]func() error{
+			"Check":        func() error { _, err := pgbarrier.Check(t.Context(), db, long); return err },
+			"Poll":         func() error { return pgbarrier.Poll(t.Context(), db, long) },
+			"AwaitReplica": func() error { return pgbarrier.AwaitReplica(t.Context(), db, long) },
+			"CheckSchema":  func() error { return pgbarrier.CheckSchema(t.Context(), db) },
+			"Purge":        func() error { _, err := pgbarrier.Purge(t.Context(), db, time.Hour); return err },
+		} {
+			tx := begin(t, producer)
+			create(t, tx)
+			if err := do(); err != nil {
+				t.Errorf("%s, %s: %v", name, what, err)
+			}
+			locks := query[int](t, pool, `SELECT count(*) FROM pg_locks
+				WHERE mode = 'SIReadLock' AND relation IN ('pgbarrier.barrier'::regclass, 'pgbarrier.barrier_pkey'::regclass)
+					AND pid IS DISTINCT FROM $1`, tx.Conn().PgConn().PID())
+			if locks != 0 {
+				t.Errorf("%s, %s: %d predicate locks are left", name, what, locks)
+			}
+			commit(t, tx)
 		}
-		if err := tx.Commit(t.Context()); err != nil && !errors.Is(err, t.Context().Err()) {
-			t.Fatal(err)
-		}
+	}
+}
+
+func TestAPurgeInSerializableIsRefused(t *testing.T) {
+	t.Parallel()
+	tx := begin(t, migratedDatabase(t), serializable)
+	if _, err := tx.Exec(t.Context(), "SELECT pgbarrier.purge('1 hour')"); wire.SQLState(err) != wire.InvalidTransactionState {
+		t.Errorf("purge: %v", err)
 	}
 }

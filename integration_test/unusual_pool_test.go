@@ -50,7 +50,7 @@ func TestThePoolsWayOfEndingAStatementDoesNotKeepADeadConnection(t *testing.T) {
 	network, through := badNetwork(t, pool.Config().ConnString())
 	l := run(t, open(t, through, func(c *pgxpool.Config) {
 		c.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
-			return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Minute}
+			return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Hour}
 		}
 	}), listener.Config{})
 	tx := begin(t, pool)
@@ -127,20 +127,23 @@ func (f failing) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQue
 	}
 }
 
-// A check that took part in it would be the third of a dangerous structure: it read what the producer wrote,
-// which read what another wrote that has committed.
+// A check that took part in it would be the third of a dangerous structure: it reads where the producer then writes,
+// which has read what another wrote that had committed before the check.
 func TestAWaitFailsNoSerializableCommit(t *testing.T) {
 	t.Parallel()
 	pool := migratedDatabase(t)
 	execute(t, pool, "CREATE TABLE accounts (id int PRIMARY KEY, balance int); INSERT INTO accounts VALUES (1, 100)")
+	long := committed(t, pool)
 	through := withSetting(t, pool.Config().ConnString(), "default_transaction_isolation", "serializable")
 	for _, l := range listenersOfEveryKind(t, through) {
 		producer, other := begin(t, pool, serializable), begin(t, pool, serializable)
 		query[int](t, producer, "SELECT balance FROM accounts WHERE id = 1")
-		token := create(t, producer)
 		execute(t, other, "UPDATE accounts SET balance = 1 WHERE id = 1")
 		commit(t, other)
-		sub := pending(t, l, token)
+		if _, err := l.Check(t.Context(), long); err != nil {
+			t.Fatal(err)
+		}
+		sub := pending(t, l, create(t, producer))
 		commit(t, producer)
 		wantEnd(t, sub, nil)
 	}

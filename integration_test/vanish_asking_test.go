@@ -51,6 +51,13 @@ var ways = map[string]func(ctx context.Context, pool *pgxpool.Pool, l *listener.
 		}
 		return sqlOutcomes[status]
 	},
+	"wait in SQL": func(ctx context.Context, pool *pgxpool.Pool, _ *listener.Listener, token pgbarrier.Token) error {
+		var outcome string
+		if err := pool.QueryRow(ctx, "SELECT pgbarrier.wait($1, '20 milliseconds')", token).Scan(&outcome); err != nil {
+			return err
+		}
+		return sqlOutcomes[outcome]
+	},
 }
 
 func checked(ctx context.Context, db pgbarrier.DB, token pgbarrier.Token) error {

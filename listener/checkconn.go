@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/dial"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
@@ -21,7 +22,7 @@ const (
 // A checkConn is the connection for checks. It is opened when it is first needed and again after it
 // broke. One statement runs at a time; the others wait.
 type checkConn struct {
-	dialer  dialer
+	dialer  dial.Dialer
 	lost    func()        // called when the connection is gone, before the next: the server may have crashed
 	turn    chan struct{} // capacity 1; whoever has put something in may use the rest
 	conn    *pgx.Conn
@@ -30,7 +31,7 @@ type checkConn struct {
 	timeout time.Duration
 }
 
-func newCheckConn(d dialer, lost func()) *checkConn {
+func newCheckConn(d dial.Dialer, lost func()) *checkConn {
 	return &checkConn{dialer: d, lost: lost, turn: make(chan struct{}, 1), timeout: firstTimeout}
 }
 
@@ -77,7 +78,7 @@ func (c *checkConn) open(ctx context.Context) error {
 	if c.conn != nil {
 		return nil
 	}
-	conn, err := c.dialer.dial(ctx)
+	conn, err := c.dialer.Dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (c *checkConn) open(ctx context.Context) error {
 	defer cancel()
 	settings, err := conn.PgConn().Exec(limited, "SHOW default_transaction_isolation; SHOW statement_timeout").ReadAll()
 	if err != nil {
-		closeConn(conn)
+		dial.Close(conn)
 		return err
 	}
 	if c.wrapped = false; len(settings) == 2 {
@@ -149,7 +150,7 @@ func (c *checkConn) release(ctx context.Context) {
 func (c *checkConn) end(ctx context.Context, statement string) {
 	c.holding = false
 	if _, err := c.conn.Exec(ctx, statement); err != nil || c.conn.PgConn().TxStatus() != 'I' {
-		closeConn(c.conn)
+		dial.Close(c.conn)
 	}
 }
 
@@ -187,7 +188,7 @@ func nextTimeout(timeout, took time.Duration) time.Duration {
 // drop closes the connection. The caller has the turn.
 func (c *checkConn) drop() {
 	if c.conn != nil {
-		closeConn(c.conn)
+		dial.Close(c.conn)
 		c.conn, c.holding = nil, false
 		c.lost()
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgbarrier/pgbarrier/internal/dial"
 )
 
 // A crash may be noticed by the check connection first. That the statement is tried again must not hide it.
@@ -111,7 +113,7 @@ func TestASessionThatDidNotTellItsDefaultsIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := newCheckConn(dialer{pool: config}, func() {})
+	q := newCheckConn(dial.Dialer{Pool: config}, func() {})
 	defer q.drop()
 	ping := func() error {
 		return q.do(t.Context(), func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) })

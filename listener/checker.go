@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/dial"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
@@ -134,7 +135,7 @@ func (c *checker) note(err error) {
 		}
 		// What this check asked for has not been answered, and the server may have been restarted.
 		c.waits.recheck() // breakage: a check failed
-		if errors.Is(err, errNoRoom) {
+		if errors.Is(err, dial.ErrNoRoom) {
 			c.makeRoom() // breakage: room given back
 		}
 	case c.past.failures > 0:

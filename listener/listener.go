@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/dial"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
@@ -22,8 +23,8 @@ import (
 type Listener struct {
 	config   Config
 	pool     *pgxpool.Pool // for purging only
-	dial     dialer        // check connections and those of probes
-	direct   dialer        // LISTEN connections
+	outside  dial.Dialer   // check connections and those of probes
+	direct   dial.Dialer   // LISTEN connections
 	conn     *checkConn
 	waits    *waitSet
 	ready    chan struct{}
@@ -47,9 +48,9 @@ func New(pool *pgxpool.Pool, config Config) (*Listener, error) {
 		return nil, err
 	}
 	l := &Listener{config: config, pool: pool, waits: newWaitSet(config.Trace.Resolved), ready: make(chan struct{})}
-	l.dial = dialer{pool: pool.Config()}
-	l.direct = dialer{pool: l.dial.pool, direct: direct}
-	l.conn = newCheckConn(l.dial, l.waits.recheck)
+	l.outside = dial.Dialer{Pool: pool.Config()}
+	l.direct = dial.Dialer{Pool: l.outside.Pool, Direct: direct}
+	l.conn = newCheckConn(l.outside, l.waits.recheck)
 	return l, nil
 }
 
@@ -86,7 +87,7 @@ func (l *Listener) run(ctx context.Context) error {
 		close(l.ready)
 	} else {
 		r := newReceiver(l.waits, l.config)
-		r.dial, r.probe, r.holder, r.ready = l.direct.dial, l.dial.sendProbe, l.conn.notifyHolder, sync.OnceFunc(func() { close(l.ready) })
+		r.dial, r.probe, r.holder, r.ready = l.direct.Dial, l.sendProbe, l.conn.notifyHolder, sync.OnceFunc(func() { close(l.ready) })
 		c.makeRoom = r.giveBack
 		tasks.Go(func() { r.watch(ctx) })
 		tasks.Go(func() { r.listen(ctx) })
@@ -117,7 +118,7 @@ func (l *Listener) awaitServer(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !wire.IsOutage(err) && !errors.Is(err, errHook): // breakage: hook failure does not end Run
+		case !wire.IsOutage(err) && !errors.Is(err, dial.ErrHook): // breakage: hook failure does not end Run
 			return err
 		}
 		l.config.Logger.Warn("pgbarrier: cannot reach the server, waits go on until it is there", "error", err, "retry_in", delay)

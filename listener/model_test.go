@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/dial"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
@@ -71,7 +72,7 @@ func (m *model) ask(_ context.Context, tokens []pgbarrier.Token) (wire.Answer, e
 		return wire.Answer{}, m.down
 	}
 	if m.places > 0 && len(m.sessions) >= m.places {
-		return wire.Answer{}, errNoRoom
+		return wire.Answer{}, dial.ErrNoRoom
 	}
 	a := wire.Answer{Origin: 1, Snapshot: below100(m.over)}
 	for _, t := range tokens {

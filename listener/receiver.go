@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgxlisten"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/dial"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
@@ -66,7 +67,7 @@ func (r *receiver) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err == nil {
 		// To close the socket would leave a goroutine of pgx for 15 s; and pgxlisten closes the connection with a
 		// context that may have ended, which does not wait for that.
-		r.connected(func() { _ = conn.PgConn().Conn().SetDeadline(time.Now()) }, func() { closeConn(conn) })
+		r.connected(func() { _ = conn.PgConn().Conn().SetDeadline(time.Now()) }, func() { dial.Close(conn) })
 	}
 	return conn, err
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/pgbarrier/pgbarrier/internal/dial"
 )
 
 // Why a LISTEN connection is replaced.
@@ -117,7 +119,7 @@ func (r *receiver) sendProbe(ctx context.Context, s *session) {
 // excuse returns why no session could be probed now, if that is so.
 func (r *receiver) excuse(ctx context.Context, err error) string {
 	switch {
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, dial.ErrNoRoom):
 		return "there is no room for the connection that sends probes"
 	case errors.Is(err, errNotSent):
 		limited, cancel := context.WithTimeout(ctx, r.config.Heartbeat/2)
@@ -131,12 +133,12 @@ func (r *receiver) excuse(ctx context.Context, err error) string {
 
 // sendProbe sends a probe on a connection of its own: a NOTIFY that is held up must not hold up checks, and a
 // pooler would take one of the LISTEN connection's own to where that listens by chance.
-func (d dialer) sendProbe(ctx context.Context, payload string) error {
-	conn, err := d.dial(ctx) // breakage: probe does not share the check connection
+func (l *Listener) sendProbe(ctx context.Context, payload string) error {
+	conn, err := l.outside.Dial(ctx) // breakage: probe does not share the check connection
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer dial.Close(conn)
 	_, err = conn.Exec(ctx, "SELECT pg_catalog.pg_notify('"+probeChannel+"', $1)", payload)
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", errNotSent, err)

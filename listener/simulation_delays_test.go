@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/dial"
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
@@ -175,7 +176,7 @@ func (s *simulation) answeredCheck(tokens []pgbarrier.Token, r simReply) {
 	}
 	s.failures++
 	s.askAll = true
-	if noRoom := errors.Is(r.err, errNoRoom); !noRoom {
+	if noRoom := errors.Is(r.err, dial.ErrNoRoom); !noRoom {
 		s.noRooms = 0
 	} else if s.noRooms++; s.noRooms > 1 {
 		return // it was for the listener to make room

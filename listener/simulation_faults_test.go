@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/internal/dial"
 )
 
 // What becomes of the calls to a simServer.
@@ -33,7 +34,7 @@ func (s *simServer) take(c *simCall) {
 // refusal is how long a connection attempt takes to fail.
 func (s *simServer) refusal() time.Duration {
 	if s.chance(0.2) {
-		return connectTimeout
+		return dial.ConnectTimeout
 	}
 	return s.lag()
 }
@@ -55,7 +56,7 @@ func (s *simServer) places() int {
 // noRoom is the error of a connection attempt for which there is no place, or nil.
 func (s *simServer) noRoom() error {
 	if s.crowded && s.places() > 0 {
-		return fmt.Errorf("%w: %w", errNoRoom, errFull)
+		return fmt.Errorf("%w: %w", dial.ErrNoRoom, errFull)
 	}
 	return nil
 }

@@ -161,7 +161,7 @@ func (s *simServer) notifyHolder(ctx context.Context) (string, error) {
 	return "pid 1", nil
 }
 
-// sendProbe is dialer.sendProbe.
+// sendProbe is Listener.sendProbe.
 func (s *simServer) sendProbe(ctx context.Context, payload string) error {
 	deadline, _ := ctx.Deadline()
 	return s.ask(&simCall{kind: callProbe, payload: payload, deadline: deadline}).err

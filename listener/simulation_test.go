@@ -18,13 +18,13 @@ var (
 	simDuration  = flag.Duration("sim.duration", 0, "simulate for so long; 2s by default")
 )
 
-// TestSimulation runs random schedules of the checker, the receiver, the watcher and the waiter set on a
-// model of the database, in fake time, some 300 steps each.
+// TestSimulation runs random schedules of the checker, the receiver and the set of waits on a
+// model of the database, in fake time, some 1,000 steps each.
 //
 // Modelled: transactions with several barriers, savepoints, asynchronous commits, PREPARE; the
 // announcing lock; snapshots with running xids at and above xmax; crashes that lose what was not
-// flushed and hand out its xids again; purging. Statements of checks, pulses and watches that fail
-// before or after they ran, are slow, time out, or lose their connection, which queryConn tries once
+// flushed and hand out its xids again; purging. Statements of checks and probes that fail
+// before or after they ran, are slow, time out, or lose their connection, which checkConn tries once
 // more; answers under way in a crash, and late. Sessions that break, go deaf, stay half-open, or were never
 // heard; an application's own receive loop; notifications that are late, reordered, lost, doubled or forged. Waits for one or several tokens, by Subscribe and
 // by Wait, before, during and after, of transactions that never were, canceled, or closed with the

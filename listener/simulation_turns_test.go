@@ -39,7 +39,7 @@ func (t *turns) pause(ctx context.Context, until time.Time, signal <-chan struct
 	}
 }
 
-// take gives a goroutine that may go on its turn, and returns when it has stopped again. It tells whether
+// take gives a goroutine that may go on its turn, and returns when it has stopped again. It reports whether
 // there was one.
 func (t *turns) take(rng *rand.Rand) bool {
 	now := time.Now()

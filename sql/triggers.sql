@@ -19,13 +19,16 @@
 --   GRANT EXECUTE ON FUNCTION pgbarrier.version(), pgbarrier.check(uuid[], xid8[]) TO worker;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.visible(uuid[], xid8[]) TO whoever reads from a standby;
 --   GRANT EXECUTE ON FUNCTION pgbarrier.purge_batch(interval, integer, uuid) TO whoever purges;
---   GRANT EXECUTE ON FUNCTION pgbarrier.status(text), pgbarrier.check(text[]), pgbarrier.visible(text[]), pgbarrier.purge(interval, integer) TO whoever asks from SQL;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.explain(text), pgbarrier.proof(text) TO whoever asks why;
+--   GRANT EXECUTE ON FUNCTION pgbarrier.status(text), pgbarrier.wait(text, interval), pgbarrier.check(text[]), pgbarrier.visible(text[]), pgbarrier.purge(interval, integer) TO whoever asks from SQL;
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '21b794e2203f';
+	revision CONSTANT text := '6c195ba68ac5';
 
 	found_path text := pg_catalog.current_setting('search_path');
+	found_patience text := pg_catalog.current_setting('lock_timeout');
+	patience   integer; -- ms that this session waits for a lock, or null
 	stranger   text;
 	installed  integer;
 	marked     boolean; -- the database has a mark of its own
@@ -37,6 +40,10 @@ DECLARE
 	part       text;
 	old_grants text;
 	state      text;
+	plan       text;
+	users_now  text;
+	tries CONSTANT integer := 10;
+	waits      integer; -- ms
 
 	-- What there is, apart from owners and grants. Whether announcing is enabled ALWAYS or only for
 	-- ordinary sessions is the owner's choice.
@@ -62,6 +69,43 @@ DECLARE
 			WHERE c.relnamespace = to_regnamespace('pgbarrier') AND NOT t.tgisinternal
 		) AS parts
 	$describe$;
+
+	-- The triggers that are missing or not as they should be. One that exists is replaced only then: that takes a
+	-- lock that waits for every producer. announce is deferred, so that its lock is held for the length of a commit,
+	-- not of a transaction; without WHEN, which would be parsed anew with every insert. The others also fire where
+	-- session_replication_role is replica. There, and where replication deletes (which fires no statement
+	-- triggers), lost_row stands in for lost_rows, whose table of old rows makes a purge cheap.
+	triggers CONSTANT text := $triggers$
+		SELECT w.*, EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = to_regclass('pgbarrier.' || w.relation) AND t.tgname = w.name) AS there FROM (VALUES
+		('barrier', 'announce', 'O', 'CONSTRAINT TRIGGER announce AFTER INSERT ON pgbarrier.barrier DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgbarrier.announce()'),
+		('barrier', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.barrier FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
+		('barrier', 'lost_rows', 'O', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.barrier REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
+		('barrier', 'lost_row', 'R', 'TRIGGER lost_row AFTER DELETE ON pgbarrier.barrier FOR EACH ROW EXECUTE FUNCTION pgbarrier.lost()'),
+		('barrier', 'lost_id', 'A', 'TRIGGER lost_id AFTER UPDATE ON pgbarrier.barrier FOR EACH ROW WHEN (OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid) EXECUTE FUNCTION pgbarrier.lost()'),
+		('origin', 'only_origin', 'A', 'TRIGGER only_origin BEFORE INSERT ON pgbarrier.origin FOR EACH ROW EXECUTE FUNCTION pgbarrier.only_origin()'),
+		('origin', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
+		('origin', 'lost_rows', 'A', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()')
+		) AS w (relation, name, enabled, definition) WHERE NOT EXISTS (
+			SELECT FROM pg_trigger t WHERE t.tgrelid = to_regclass('pgbarrier.' || w.relation) AND t.tgname = w.name
+				AND replace(pg_get_triggerdef(t.oid), ' NOT DEFERRABLE INITIALLY IMMEDIATE', '') IN (
+					'CREATE ' || w.definition,
+					-- as PostgreSQL writes it
+					'CREATE ' || replace(w.definition, '(OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid)',
+						'(((old.id <> new.id) OR (old.id < ''00000001-0000-0000-0000-000000000000''::uuid)))'))
+				AND (t.tgenabled = w.enabled::"char" OR w.name = 'announce' AND t.tgenabled = 'A')) -- breakage: enabled ALWAYS
+	$triggers$;
+
+	-- Who has locks on our tables, the oldest transactions first.
+	users CONSTANT text := $users$
+		SELECT coalesce(string_agg(u.who, '; '), 'nobody any more') FROM (
+			SELECT concat_ws(', ', coalesce('pid ' || l.pid, 'a prepared transaction (see pg_prepared_xacts)'), 'application "' || nullif(a.application_name, '') || '"',
+				a.state, 'transaction open for ' || date_trunc('second', clock_timestamp() - a.xact_start)) AS who
+			FROM (SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+				WHERE c.relnamespace = to_regnamespace('pgbarrier') AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+					AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) l
+			LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+			ORDER BY a.xact_start NULLS FIRST LIMIT 3) u
+	$users$;
 BEGIN
 	-- Whoever migrates is powerful, and may have a schema of others in front. Given back at the end,
 	-- because a migration tool goes on in the same transaction.
@@ -103,20 +147,62 @@ BEGIN
 			RAISE EXCEPTION 'schema pgbarrier belongs, at least in part, to role %, whose code % would run: migrate as that role (SET ROLE), or drop the schema if it should not be there',
 				stranger, current_user USING ERRCODE = 'insufficient_privilege';
 		END IF;
+		IF to_regprocedure('pgbarrier.version()') IS NOT NULL THEN
+			EXECUTE 'SELECT pgbarrier.version()' INTO installed;
+			IF installed > 2 THEN
+				RAISE EXCEPTION 'pgbarrier schema version % is installed, this file is version 2', installed
+					USING ERRCODE = 'object_not_in_prerequisite_state', -- Migrate knows it by that
+					HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
+			END IF;
+		END IF;
+
+		-- pgbarrier.Plan asks what would be done, in a read-only transaction.
+		IF current_setting('pgbarrier.migrate', true) = 'plan' THEN
+			IF to_regnamespace('pgbarrier') IS NULL THEN
+				IF NOT has_database_privilege(current_database(), 'CREATE') THEN
+					RAISE EXCEPTION 'role % lacks CREATE on database %', current_user, current_database() USING ERRCODE = 'insufficient_privilege';
+				END IF;
+				plan := concat('create schema pgbarrier, version 2, revision ', revision);
+			ELSE
+				EXECUTE concat('SELECT string_agg(concat(CASE WHEN w.there THEN ''replace'' ELSE ''create'' END, '' trigger '', w.name, '' of table pgbarrier.'', w.relation), chr(10)) FROM (', triggers, ') w') INTO part;
+				older := to_regclass('pgbarrier.identity') IS NOT NULL OR to_regprocedure('pgbarrier.truncated()') IS NOT NULL;
+				EXECUTE users INTO users_now;
+				plan := concat_ws(chr(10),
+					concat('replace the functions, and the views that differ, by those of revision ', revision, ': there is ',
+						coalesce(substring(obj_description(to_regnamespace('pgbarrier'), 'pg_namespace') FROM 'revision [0-9a-f]+'), 'an unknown revision')),
+					CASE WHEN obj_description(to_regnamespace('pgbarrier'), 'pg_namespace') NOT LIKE '%state ' || state THEN 'repair what was changed since the last migration' END,
+					CASE WHEN older THEN 'replace the tables of version 1, keep the barriers' END,
+					(SELECT string_agg('create relation pgbarrier.' || r, chr(10)) FROM unnest(ARRAY['barrier', 'origin', 'here', 'armed', 'horizon']) AS r
+						WHERE to_regclass('pgbarrier.' || r) IS NULL),
+					part,
+					CASE WHEN NOT marked THEN 'make a mark: what ended without a row before reads as expired' END,
+					CASE WHEN part IS NULL AND NOT older THEN 'lock no table, unless a view differs'
+						ELSE 'lock the tables for a moment, once nobody uses them; producers wait meanwhile. In use by ' || users_now END);
+			END IF;
+			PERFORM set_config('pgbarrier.migrate', plan, true), set_config('search_path', found_path, true);
+			RETURN;
+		END IF;
+
 		IF look = 1 THEN
-			-- Released at the end of the transaction, whichever tool opened it.
-			PERFORM pg_advisory_xact_lock(7018962344107663490);
+			-- Released at the end of the transaction, whichever tool opened it. Whoever is ahead may try for a while.
+			SELECT nullif(s.setting::integer, 0) INTO patience FROM pg_settings s WHERE s.name = 'lock_timeout';
+			BEGIN
+				PERFORM set_config('lock_timeout', least(patience, 60000)::text, true);
+				PERFORM pg_advisory_xact_lock(7018962344107663490);
+			EXCEPTION WHEN lock_not_available THEN
+				RAISE EXCEPTION 'another session keeps this one from migrating: pid %', (SELECT string_agg(l.pid::text, ', ') FROM pg_locks l
+					WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND (l.classid::bigint << 32) + l.objid::bigint = 7018962344107663490)
+					USING ERRCODE = 'lock_not_available', HINT = 'It migrates, or holds advisory lock 7018962344107663490.';
+			END;
 		END IF;
 	END LOOP;
 
-	IF to_regprocedure('pgbarrier.version()') IS NOT NULL THEN
-		EXECUTE 'SELECT pgbarrier.version()' INTO installed;
-		IF installed > 2 THEN
-			RAISE EXCEPTION 'pgbarrier schema version % is installed, this file is version 2', installed
-				USING ERRCODE = 'object_not_in_prerequisite_state', -- Migrate knows it by that
-				HINT = 'Run the sql/triggers.sql of the newest pgbarrier in use.';
-		END IF;
-	END IF;
+	-- From here on there may be locks to take that wait for open transactions, while whoever comes later waits for
+	-- them. So they are given up soon, before anybody is told of a deadlock, and tried again, longer and more rarely. What
+	-- is waited for long is the first of them, so that nothing is held meanwhile. Not indented: it is the rest.
+	FOR try IN 1..tries LOOP BEGIN
+	waits := least(patience, 1280, 10 * 2 ^ (try - 1));
+	PERFORM set_config('lock_timeout', waits::text, true);
 
 	IF to_regnamespace('pgbarrier') IS NULL THEN
 		CREATE SCHEMA pgbarrier;
@@ -132,7 +218,10 @@ BEGIN
 		LOCK TABLE pgbarrier.horizon IN EXCLUSIVE MODE;
 		LOCK TABLE pgbarrier.barrier IN SHARE ROW EXCLUSIVE MODE;
 		LOCK TABLE pgbarrier.horizon, pgbarrier.barrier IN ACCESS EXCLUSIVE MODE;
+	ELSIF had_barriers AND try > 1 THEN
+		LOCK TABLE pgbarrier.barrier IN ACCESS EXCLUSIVE MODE;
 	END IF;
+	PERFORM set_config('lock_timeout', least(waits, 20)::text, true);
 
 	-- One row per barrier, visible exactly when its transaction has committed. xid is the top-level
 	-- transaction's: the row's own xmin would be a subtransaction's under a savepoint. The few rows with an
@@ -218,11 +307,11 @@ BEGIN
 			-- while one is not as it should be. ENABLE TRIGGER ALL is not enough: it makes ordinary ones of those
 			-- that were ALWAYS or REPLICA.
 			('armed', $view$
-				SELECT lpad(to_hex(hashtext(string_agg(concat(t.oid, ' ', t.xmin), ' ' ORDER BY t.tgname)) & 268435455), 7, '0') AS digits
+				SELECT lpad(to_hex(hashtext(string_agg(concat(t.oid, ' ', t.xmin), ' ' ORDER BY t.tgname)) & 268435455), 7, '0') AS digits -- breakage: triggers as they stood
 				FROM pg_trigger t
 				WHERE t.tgrelid = to_regclass('pgbarrier.barrier')
 					AND concat(t.tgname, ' ', t.tgenabled) IN ('lost_table A', 'lost_rows O', 'lost_row R', 'lost_id A')
-				HAVING count(*) = 4 -- breakage: triggers as they stood
+				HAVING count(*) = 4
 				$view$),
 			-- Transactions up to and including this one may have had barriers whose rows are gone; of a later one,
 			-- every row that was committed is there. No row: that may be so of all. See mark(). Only by the table
@@ -480,33 +569,11 @@ BEGIN
 	END
 	$fn$;
 
-	-- A trigger that exists is replaced only if it is not the right one: that takes a lock that waits for
-	-- every producer. announce is deferred, so that its lock is held for the length of a commit, not of a
-	-- transaction; without WHEN, which would be parsed anew with every insert. The others also fire where
-	-- session_replication_role is replica. There, and where replication deletes (which fires no statement
-	-- triggers), lost_row stands in for lost_rows, whose table of old rows makes a purge cheap.
 	DECLARE
 		wanted record;
 	BEGIN
-		FOR wanted IN SELECT * FROM (VALUES
-			('barrier', 'announce', 'O', 'CONSTRAINT TRIGGER announce AFTER INSERT ON pgbarrier.barrier DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgbarrier.announce()'),
-			('barrier', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.barrier FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
-			('barrier', 'lost_rows', 'O', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.barrier REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
-			('barrier', 'lost_row', 'R', 'TRIGGER lost_row AFTER DELETE ON pgbarrier.barrier FOR EACH ROW EXECUTE FUNCTION pgbarrier.lost()'),
-			('barrier', 'lost_id', 'A', 'TRIGGER lost_id AFTER UPDATE ON pgbarrier.barrier FOR EACH ROW WHEN (OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid) EXECUTE FUNCTION pgbarrier.lost()'),
-			('origin', 'only_origin', 'A', 'TRIGGER only_origin BEFORE INSERT ON pgbarrier.origin FOR EACH ROW EXECUTE FUNCTION pgbarrier.only_origin()'),
-			('origin', 'lost_table', 'A', 'TRIGGER lost_table AFTER TRUNCATE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()'),
-			('origin', 'lost_rows', 'A', 'TRIGGER lost_rows AFTER DELETE ON pgbarrier.origin FOR EACH STATEMENT EXECUTE FUNCTION pgbarrier.lost()')
-		) AS w (relation, name, enabled, definition) LOOP
-			CONTINUE WHEN EXISTS (
-				SELECT FROM pg_trigger t WHERE t.tgrelid = ('pgbarrier.' || wanted.relation)::regclass AND t.tgname = wanted.name
-					AND replace(pg_get_triggerdef(t.oid), ' NOT DEFERRABLE INITIALLY IMMEDIATE', '') IN (
-						'CREATE ' || wanted.definition,
-						-- as PostgreSQL writes it
-						'CREATE ' || replace(wanted.definition, '(OLD.id <> NEW.id OR OLD.id < ''00000001-0000-0000-0000-000000000000''::uuid)',
-							'(((old.id <> new.id) OR (old.id < ''00000001-0000-0000-0000-000000000000''::uuid)))'))
-					AND (t.tgenabled = wanted.enabled::"char" OR wanted.name = 'announce' AND t.tgenabled = 'A')); -- breakage: enabled ALWAYS
-			IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = ('pgbarrier.' || wanted.relation)::regclass AND t.tgname = wanted.name) THEN
+		FOR wanted IN EXECUTE triggers LOOP
+			IF wanted.there THEN
 				EXECUTE format('DROP TRIGGER %I ON pgbarrier.%I', wanted.name, wanted.relation);
 			END IF;
 			EXECUTE 'CREATE ' || wanted.definition;
@@ -756,6 +823,240 @@ BEGIN
 		FROM pgbarrier.check(ARRAY[token]) c
 	$fn$;
 
+	-- proof is what the tables know of a token, in words: its outcome as status has it, how that is known, what
+	-- to do about it, and the facts for programs. explain needs it, which runs with the caller's rights.
+	CREATE OR REPLACE FUNCTION pgbarrier.proof(token text, OUT outcome text, OUT says text, OUT next text, OUT facts jsonb)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET row_security = off -- as in check
+	SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' -- of the texts
+	AS $fn$
+	DECLARE
+		standby CONSTANT boolean := pg_is_in_recovery();
+		stamped CONSTANT boolean := current_setting('track_commit_timestamp') = 'on';
+		made    timestamptz; -- when the barrier was
+		xid     xid8;
+		t       record; -- what check or visible answers
+		gone    record; -- what has been purged
+		ended   text;   -- of the transaction, by the commit log
+		twin    text;
+	BEGIN
+		xid := (SELECT s.xids[1] FROM pgbarrier.split(ARRAY[token]) s);
+		IF standby THEN
+			SELECT v.origin, v.snapshot, v.outcomes INTO t FROM pgbarrier.visible(ARRAY[token]) v;
+		ELSE
+			SELECT c.origin, c.snapshot, c.outcomes INTO t FROM pgbarrier.check(ARRAY[token]) c;
+		END IF;
+		IF xid IS NOT NULL THEN
+			made := to_timestamp(('x' || translate(substr(token, 6, 13), '-', ''))::bit(48)::bigint / 1000.0);
+		END IF;
+		facts := jsonb_strip_nulls(jsonb_build_object('token', left(token, 70), 'created', made, 'xid', xid::text,
+			'origin', t.origin, 'snapshot', t.snapshot, 'standby', standby));
+
+		CASE t.outcomes
+		WHEN 'C' THEN
+			outcome := 'committed';
+			says := 'the barrier''s row is there, so its transaction has committed, and every later snapshot of this server sees its updates';
+			next := 'run the work';
+			IF stamped AND pg_snapshot_xmax(pg_current_snapshot())::text::bigint - xid::text::bigint < 2000000000 THEN
+				facts := facts || jsonb_strip_nulls(jsonb_build_object('committed', pg_xact_commit_timestamp(xid::xid)));
+			END IF;
+		WHEN 'A' THEN
+			outcome := 'aborted';
+			next := 'drop the work: its updates will never be readable';
+			IF pgbarrier.never_assigned(xid) THEN
+				says := 'a crash took its transaction before it reached the disk: its number has not been given out again';
+			ELSE
+				ended := pg_xact_status(xid);
+				says := CASE ended
+					WHEN 'aborted' THEN 'its transaction was rolled back, or ended with its session or in a crash'
+					WHEN 'committed' THEN 'its transaction committed without the barrier, which was rolled back to a savepoint; or a crash took it, and its number was given out again'
+					ELSE 'its transaction has ended without the barrier''s row, and of its time no row is gone' END;
+			END IF;
+			IF made < pg_postmaster_start_time() THEN
+				says := concat(says, '; the server was started after that, at ', date_trunc('second', pg_postmaster_start_time()));
+			END IF;
+		WHEN 'P' THEN
+			outcome := 'pending';
+			says := CASE WHEN standby THEN 'the barrier''s row is not on this standby, which cannot tell whether its transaction is running, has aborted, or is still to be replayed'
+				ELSE 'its transaction has not ended' END;
+			next := 'ask the primary';
+		WHEN 'E' THEN
+			outcome := 'expired';
+			next := 'decide by the data itself; and purge with a retention that outlasts the slowest message';
+			SELECT h.through,
+				(SELECT max(CASE WHEN stamped THEN pg_xact_commit_timestamp(m.xmin) END) FROM pgbarrier.barrier m
+					WHERE m.id < '00000001-0000-0000-0000-000000000000' AND m.xid = h.through) AS moved,
+				(SELECT to_timestamp(('x' || translate(left(b.id::text, 13), '-', ''))::bit(48)::bigint / 1000.0) FROM pgbarrier.barrier b
+					WHERE b.id > '00000001-0000-0000-0000-000000000000' ORDER BY b.id LIMIT 1) AS oldest
+			INTO gone FROM (SELECT) one LEFT JOIN pgbarrier.horizon h ON true;
+			says := CASE WHEN gone.through IS NULL THEN 'its transaction has ended, there is no row, and rows may have gone in another way than by purge: the database has no mark that none has (run sql/triggers.sql)'
+				ELSE concat('its transaction has ended, and its row may have been purged: rows of transactions up to ', gone.through, ' may be gone, since ',
+					coalesce(date_trunc('second', gone.moved)::text, 'when is not known (track_commit_timestamp)')) END
+				|| coalesce('; the oldest barrier that is kept is ' || date_trunc('second', clock_timestamp() - gone.oldest) || ' old', '; no barrier is kept');
+			facts := facts || jsonb_strip_nulls(jsonb_build_object('purged_through', gone.through::text, 'purged', gone.moved, 'oldest_kept', gone.oldest));
+		WHEN 'W' THEN
+			outcome := 'wrong database';
+			-- A database and its template have one seed: then the oids alone make the difference.
+			SELECT d.datname INTO twin FROM pg_database d, pg_database own
+			WHERE own.datname = current_database() AND d.oid <> own.oid
+				AND lpad(to_hex((('x' || t.origin)::bit(32)::bigint + (d.oid::bigint - own.oid::bigint) * 715827883) & 4294967295), 8, '0') = right(token, 8);
+			says := concat('its origin is ', right(token, 8), ', that of database ', current_database(), ' is ', t.origin, ': it was made in ',
+				coalesce('database ' || twin || ' of this server, which is its template or its copy',
+				'a database that is unknown here, or in this one before it was restored from a dump or given another origin'));
+			next := concat('wait for it in ', coalesce('database ' || twin, 'the database where it was made'));
+			facts := facts || jsonb_strip_nulls(jsonb_build_object('token_origin', right(token, 8), 'made_in', twin));
+		ELSE
+			outcome := 'invalid';
+			next := 'look how it came into the message: tokens are to be passed on as they are';
+			says := CASE
+				WHEN coalesce(token, '') = '' THEN 'it is empty'
+				WHEN length(token) > 70 THEN concat('it has ', length(token), ' characters, a token has at most 70')
+				WHEN NOT starts_with(token, 'pgb1.') THEN 'it does not start with pgb1.'
+				WHEN token !~ '^[^.]*[.][^.]*[.][^.]*[.][^.]*$' THEN 'it has not the four parts pgb1, uuid, xid and origin; was it cut off?'
+				WHEN split_part(token, '.', 2) !~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' THEN 'its id is not a lower-case version 7 uuid'
+				WHEN split_part(token, '.', 4) !~ '^[0-9a-f]{8}$' THEN 'its origin is not 8 lower-case hexadecimal digits; was it cut off?'
+				WHEN xid IS NULL THEN 'its transaction id is not a number from 1 to 9223372036854775807 without leading zeros'
+				ELSE 'this database never made it: the barrier with its id is of another transaction, or the transaction id cannot be one' END;
+		END CASE;
+	END
+	$fn$;
+
+	-- explain says in words why a token has its outcome: rows of what, which begin with the outcome as status has
+	-- it, words, and the facts for programs. Of a pending one it tells who keeps the transaction open, and who
+	-- blocks that, as the role that asks may see it: sessions of others show their state and statement to
+	-- pg_read_all_stats alone.
+	CREATE OR REPLACE FUNCTION pgbarrier.explain(token text) RETURNS TABLE (about text, says text, facts jsonb)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+	SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres'
+	AS $fn$
+	#variable_conflict use_column
+	DECLARE
+		p    record;
+		runs boolean; -- it is pending, and this is the server to ask
+		low  xid;     -- the low 32 bits, which of those that run at one time no two share
+	BEGIN
+		-- Who is not seen any more may have ended meanwhile.
+		FOR look IN 1..2 LOOP
+			PERFORM pg_stat_clear_snapshot(); -- which is taken once for a transaction
+			SELECT * INTO p FROM pgbarrier.proof(token);
+			runs := p.outcome = 'pending' AND NOT pg_is_in_recovery();
+			low := (p.facts->>'xid')::xid8::xid;
+			EXIT WHEN NOT runs OR EXISTS (SELECT FROM pg_stat_activity a WHERE a.backend_xid = low)
+				OR EXISTS (SELECT FROM pg_prepared_xacts x WHERE x.transaction = low);
+		END LOOP;
+
+		RETURN QUERY WITH RECURSIVE chain AS ( -- by pid alone: of a long queue each is blocked by all before it
+			SELECT a.pid FROM pg_stat_activity a WHERE runs AND a.backend_xid = low
+			UNION
+			SELECT unnest(pg_blocking_pids(c.pid)) FROM chain c WHERE c.pid <> 0
+		), sessions AS (
+			SELECT row_number() OVER () AS n, c.pid, pg_blocking_pids(c.pid) AS blockers, a.usename AS role, a.application_name AS application,
+				a.datname AS database, a.state, coalesce(a.wait_event = 'SyncRep', false) AS syncing, a.query = '<insufficient privilege>' AS hidden,
+				CASE WHEN a.client_port >= 0 THEN host(a.client_addr) || ':' || a.client_port WHEN a.client_port = -1 THEN 'a local socket' END AS client,
+				a.state_change AS since, a.xact_start AS began, a.wait_event_type || ' ' || a.wait_event AS waits,
+				nullif(left(regexp_replace(a.query, '[[:space:]]+', ' ', 'g'), 300), '') AS statement,
+				-- A prepared transaction has no pid. That of a row lock can be named.
+				(SELECT x.gid FROM pg_locks l JOIN pg_prepared_xacts x ON x.transaction = l.transactionid
+					WHERE l.pid = ANY (ARRAY(SELECT chain.pid FROM chain)) AND NOT l.granted AND c.pid = 0 LIMIT 1) AS gid
+			FROM (SELECT * FROM chain LIMIT 100) c LEFT JOIN pg_stat_activity a ON a.pid = c.pid
+		), prepared AS (
+			SELECT x.gid, x.owner, x.database, x.prepared AS since FROM pg_prepared_xacts x WHERE runs AND x.transaction = low
+		), head AS ( -- whom the others wait for
+			SELECT s.* FROM sessions s ORDER BY cardinality(s.blockers), s.n DESC LIMIT 1
+		)
+		SELECT o.about, o.says, o.facts FROM (
+			SELECT 1 AS part, 0 AS n, p.outcome::text AS about, p.says::text AS says, p.facts::jsonb AS facts
+			UNION ALL
+			SELECT 2, 0, 'barrier', concat('created ', date_trunc('second', c.at), ', ', date_trunc('second', clock_timestamp() - c.at), ' ago, by transaction ', p.facts->>'xid'),
+				NULL FROM (SELECT (p.facts->>'created')::timestamptz AS at) c WHERE c.at IS NOT NULL
+			UNION ALL
+			SELECT 2, 1, 'standby', concat('this server is one; the last commit that it has replayed is ', date_trunc('second', clock_timestamp() - pg_last_xact_replay_timestamp()), ' old'),
+				NULL WHERE pg_is_in_recovery()
+			UNION ALL
+			SELECT 3, s.n, CASE s.n WHEN 1 THEN 'producer' ELSE 'blocked by' END, concat_ws(', ',
+				CASE WHEN s.pid > 0 THEN 'pid ' || s.pid ELSE coalesce(format('prepared transaction %L', s.gid), 'a prepared transaction') END,
+				CASE WHEN s.pid = pg_backend_pid() THEN 'this session' END,
+				CASE WHEN s.syncing THEN 'waiting for a synchronous standby' WHEN NOT s.hidden THEN s.state END || ' for ' || date_trunc('second', clock_timestamp() - s.since),
+				'transaction open for ' || date_trunc('second', clock_timestamp() - s.began),
+				CASE WHEN s.blockers = '{0}' THEN 'blocked by a prepared transaction' WHEN s.blockers <> '{}' THEN 'blocked by pid ' || array_to_string(s.blockers, ', ') END,
+				'role ' || s.role, 'application "' || nullif(s.application, '') || '"', 'client ' || s.client,
+				CASE WHEN s.state = 'active' THEN 'statement: ' ELSE 'last statement: ' END || CASE WHEN NOT s.hidden THEN s.statement END),
+				jsonb_strip_nulls(jsonb_build_object('pid', nullif(s.pid, 0), 'blocked_by', nullif(s.blockers, '{}'), 'role', s.role, 'application', s.application,
+					'database', s.database, 'client', s.client, 'state', s.state, 'since', s.since, 'transaction_began', s.began, 'waits_for', s.waits,
+					'statement', CASE WHEN NOT s.hidden THEN s.statement END, 'gid', s.gid, 'hidden', nullif(s.hidden, false)))
+			FROM sessions s
+			UNION ALL
+			SELECT 3, 0, 'producer', format('prepared transaction %L, prepared %s ago, role %s, database %s', x.gid, date_trunc('second', clock_timestamp() - x.since), x.owner, x.database),
+				jsonb_build_object('gid', x.gid, 'since', x.since, 'role', x.owner, 'database', x.database) FROM prepared x
+			UNION ALL
+			SELECT 3, 0, 'producer', 'not seen: it has just ended, ' || CASE current_setting('transaction_isolation') WHEN 'read committed' THEN 'or was lost in a crash and its number not given out again yet'
+				ELSE 'and this transaction still has the snapshot of before' END, NULL
+			WHERE runs AND NOT EXISTS (SELECT FROM sessions) AND NOT EXISTS (SELECT FROM prepared)
+			UNION ALL
+			SELECT 4, 0, 'not shown', format('state, client and statement of sessions of %s, to role %s', string_agg(DISTINCT coalesce('role ' || s.role, 'the server''s own'), ', '), current_user), NULL
+			FROM sessions s WHERE s.hidden HAVING count(*) > 0
+			UNION ALL
+			SELECT 5, 0, 'next', coalesce(h.name || ' is whom the others wait for: ', '') || h.advice, NULL FROM (
+				SELECT CASE WHEN NOT runs THEN p.next::text
+					WHEN x.gid IS NOT NULL THEN format('end it in database %s, as role %s or a superuser: COMMIT PREPARED %3$L or ROLLBACK PREPARED %3$L', x.database, x.owner, x.gid)
+					WHEN s.pid = 0 THEN 'end that prepared transaction, see pg_prepared_xacts'
+					WHEN s.pid = pg_backend_pid() THEN 'ask outside of the transaction that created it'
+					WHEN s.hidden THEN format('ask again as a role with pg_read_all_stats: GRANT pg_read_all_stats TO %I', current_user)
+					WHEN s.syncing THEN 'see why no standby answers (pg_stat_replication, synchronous_standby_names); if its session is ended, the commit can be read though no standby has it'
+					WHEN s.state LIKE 'idle in transaction%' THEN format('find out why its client does not go on; SELECT pg_terminate_backend(%s) rolls its transaction back', s.pid)
+					WHEN s.state = 'active' THEN format('it is working: wait, or SELECT pg_cancel_backend(%s)', s.pid)
+					ELSE 'ask again' END AS advice,
+					CASE WHEN s.n > 1 AND s.pid > 0 THEN 'pid ' || s.pid END AS name
+				FROM (SELECT) one LEFT JOIN head s ON true LEFT JOIN prepared x ON true LIMIT 1) h
+		) o ORDER BY o.part, o.n;
+	-- wait is status for workers in any language: it returns the outcome once there is one, or pending when
+	-- patience is over, on the session of whoever calls, which it keeps for so long. Without patience, or with less
+	-- than none, it looks once. It writes nothing, and has no transaction id assigned.
+	--   SELECT pgbarrier.wait($1, '10 seconds')
+	-- Call it in a statement of its own, outside of a transaction: the updates can be read by the next statement, and
+	-- not by this one, whose snapshot is older. Like any statement it keeps that snapshot until it ends, and vacuum
+	-- keeps what it could see. So be patient for seconds, and call again. Between two looks it holds no lock of a table.
+	CREATE OR REPLACE FUNCTION pgbarrier.wait(token text, patience interval DEFAULT '10 seconds') RETURNS text
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $fn$
+	DECLARE
+		begun   CONSTANT timestamptz := clock_timestamp();
+		-- Not added to a timestamp, which would have to be in the calendar.
+		seconds CONSTANT double precision := extract(epoch FROM patience);
+		waited  double precision;
+		outcome text;
+	BEGIN
+		IF patience IS NULL THEN
+			RAISE EXCEPTION 'pgbarrier: patience is null, it must be an interval'
+				USING ERRCODE = 'null_value_not_allowed', HINT = 'For example 10 seconds.';
+		ELSIF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN -- breakage: one snapshot
+			RAISE EXCEPTION 'pgbarrier: cannot wait in a transaction that is %: it has one snapshot, in which nothing ends', upper(current_setting('transaction_isolation'))
+				USING ERRCODE = 'invalid_transaction_state', HINT = 'Wait outside of the transaction, in READ COMMITTED.';
+		ELSIF seconds > 0 AND NOT has_function_privilege('pg_catalog.pg_sleep(double precision)', 'EXECUTE') THEN
+			RAISE EXCEPTION 'pgbarrier: cannot wait: role %, which owns pgbarrier.wait, may not call pg_sleep', current_user
+				USING ERRCODE = 'insufficient_privilege',
+				HINT = format('GRANT EXECUTE ON FUNCTION pg_catalog.pg_sleep(double precision) TO %I', current_user);
+		END IF;
+		LOOP
+			-- In READ COMMITTED each statement of a VOLATILE function has a snapshot of its own. A subtransaction that
+			-- is rolled back gives back the locks of the look, for which a TRUNCATE, and all behind it, would wait.
+			BEGIN
+				outcome := pgbarrier.status(token);
+				RAISE SQLSTATE 'PGBLK'; -- breakage: locks of a look
+			EXCEPTION WHEN SQLSTATE 'PGBLK' THEN
+				NULL;
+			END;
+			waited := extract(epoch FROM clock_timestamp() - begun);
+			-- The transaction's own barrier is pending for as long as it waits.
+			IF outcome <> 'pending' OR waited >= seconds OR split_part(token, '.', 3) = pg_current_xact_id_if_assigned()::text THEN
+				RETURN outcome;
+			END IF;
+			-- A 16th of what has been waited for, as a listener's checks: 2 ms at first, a second at most.
+			PERFORM pg_sleep(least(greatest(0.002, waited / 16), 1, seconds - waited));
+		END LOOP;
+	END
+	$fn$;
+
 	-- purge_batch deletes up to batch barriers that were created longer ago than retention, oldest first,
 	-- beginning after an id (null: with the first). It returns how many, and the last of them. Call it
 	-- again after that one while it returns as many as batch: to begin with the first each time would pass
@@ -778,6 +1079,9 @@ BEGIN
 		ELSIF batch IS NULL OR batch < 1 THEN
 			RAISE EXCEPTION 'pgbarrier: batch is %, it must be at least 1', coalesce(batch::text, 'null')
 				USING ERRCODE = 'invalid_parameter_value';
+		ELSIF current_setting('transaction_isolation') = 'serializable' THEN
+			RAISE EXCEPTION 'pgbarrier: a purge in SERIALIZABLE could make a producer''s COMMIT fail'
+				USING ERRCODE = 'invalid_transaction_state', HINT = 'Purge in READ COMMITTED.';
 		END IF;
 		-- Not an advisory lock, which anybody could hold for ever to keep us from purging.
 		PERFORM FROM pgbarrier.origin o WHERE o.id = (SELECT f.id FROM pgbarrier.origin f ORDER BY f.seed LIMIT 1) FOR UPDATE SKIP LOCKED;
@@ -861,8 +1165,23 @@ BEGIN
 
 	EXECUTE describe INTO state;
 	EXECUTE format('COMMENT ON SCHEMA pgbarrier IS %L', concat('pgbarrier schema 2, revision ', revision, ', state ', state));
+	EXIT;
+	EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+		PERFORM pg_stat_clear_snapshot();
+		EXECUTE users INTO users_now;
+		IF try = tries THEN
+			RAISE EXCEPTION 'tables of schema pgbarrier are in use, gave up after % tries: %', try, users_now
+				USING ERRCODE = 'lock_not_available', HINT = 'Nothing was changed. Migrate again once these transactions have ended, or end them: SELECT pg_terminate_backend(pid).';
+		END IF;
+		RAISE NOTICE 'pgbarrier: migrating waits for tables in use, try % of %: %', try, tries, users_now;
+		BEGIN
+			PERFORM pg_sleep(waits * 0.004); -- of five parts of the time, producers have four
+		EXCEPTION WHEN insufficient_privilege THEN
+			NULL;
+		END;
+	END; END LOOP;
 
-	PERFORM set_config('search_path', found_path, true);
+	PERFORM set_config('lock_timeout', found_patience, true), set_config('search_path', found_path, true);
 END
 $pgbarrier$;
 

@@ -18,8 +18,8 @@ type database struct {
 	URL string `name:"database" short:"d" env:"DATABASE_URL" placeholder:"URL" help:"Connection URL or key=value string of the database, on the primary. Without it libpq's variables count (PGHOST, …)."`
 }
 
-// connect returns a pool that has reached the server.
-func (d database) connect(ctx context.Context) (*pgxpool.Pool, error) {
+// config returns what the connection string says, with our defaults.
+func (d database) config() (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(d.URL)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("the connection string is not one: %s", oneLine(err))}
@@ -29,6 +29,18 @@ func (d database) connect(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "pgbarrier"
+	}
+	return config, nil
+}
+
+// connect returns a pool that has reached the server.
+func (d database) connect(ctx context.Context, change ...func(*pgxpool.Config)) (*pgxpool.Pool, error) {
+	config, err := d.config()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range change {
+		c(config)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

@@ -18,6 +18,8 @@ const (
 	exitExpired       = 5
 	exitWrongDatabase = 6
 	exitInvalid       = 7
+	exitWarned        = 8
+	exitFailed        = 9
 )
 
 const exitCodes = `Exit codes:
@@ -30,9 +32,11 @@ const exitCodes = `Exit codes:
     5    expired: purged, nobody knows any more
     6    the token was made in another database
     7    invalid: not a token, cut off, or never made
+    8    doctor: it works, but late or not for long, or was not all looked at
+    9    doctor: producers, waits or purges fail
     130  interrupted (128 + the signal's number)
 
-Of several tokens the highest counts.`
+Of several tokens or findings the highest counts.`
 
 const description = `Transaction barriers for PostgreSQL: let work in any queue wait for the transaction that queued it.
 

@@ -22,8 +22,11 @@ type commands struct {
 	Demo        demoCommand        `cmd:"" help:"Show the problem and the barrier at work, on a throwaway PostgreSQL server."`
 	Migrate     migrateCommand     `cmd:"" help:"Install the schema, or bring it up to this version."`
 	Status      statusCommand      `cmd:"" help:"Tell what became of the transactions of tokens."`
+	Explain     explainCommand     `cmd:"" help:"Say why a token has its outcome, and who keeps it pending."`
 	Wait        waitCommand        `cmd:"" help:"Wait until the transactions of tokens have ended."`
+	Doctor      doctorCommand      `cmd:"" help:"Find out what keeps barriers from working, or will."`
 	Purge       purgeCommand       `cmd:"" help:"Delete old barriers."`
+	Serve       serveCommand       `cmd:"" help:"Answer waits of processes without a database session, over NATS and HTTP."`
 	RenewOrigin renewOriginCommand `cmd:"" help:"Give a physical copy of a database an origin of its own."`
 	Version     versionCommand     `cmd:"" help:"Print the version of this command."`
 	Producer    producerCommand    `cmd:"" name:"demo-producer" hidden:""`
@@ -68,7 +71,7 @@ func runCommand(ctx context.Context, args []string, std streams) int {
 	if bare {
 		args = []string{"--help"}
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(goFlags(parser, args))
 	switch {
 	case bare:
 		return exitUsage // for scripts that lost their arguments
@@ -123,6 +126,29 @@ func untilSignal() (context.Context, func() os.Signal) {
 		}
 		return <-came
 	}
+}
+
+// goFlags makes --name of -name, where there is such a flag, as Go's own commands take it.
+func goFlags(parser *kong.Kong, args []string) []string {
+	names := map[string]bool{}
+	for _, command := range parser.Model.Leaves(false) {
+		for _, group := range command.AllFlags(false) {
+			for _, flag := range group {
+				names[flag.Name] = true
+			}
+		}
+	}
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		name, _, _ := strings.Cut(arg, "=")
+		if name, single := strings.CutPrefix(name, "-"); single && len(name) > 1 && names[name] {
+			args[i] = "-" + arg
+		}
+	}
+	return args
 }
 
 // oneLine joins the lines of an error, such as pgx's of a host with several addresses.

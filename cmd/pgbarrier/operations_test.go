@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,9 +22,99 @@ func TestMigrate(t *testing.T) {
 	if err := json.Unmarshal([]byte(o.out), &result); err != nil || result["schema_version"] != 2.0 {
 		t.Errorf("migrate --json printed %q (%v)", o.out, err)
 	}
-	if o := pgbarrierCommand(t, "", "migrate", "--print"); o.out != pgbarrier.SQL || o.code != exitOK {
-		t.Errorf("migrate --print ended with %d and printed %d bytes, the SQL has %d", o.code, len(o.out), len(pgbarrier.SQL))
+	for _, flag := range []string{"--sql", "--print"} {
+		if o := pgbarrierCommand(t, "", "migrate", flag); o.out != pgbarrier.SQL || o.code != exitOK {
+			t.Errorf("migrate %s ended with %d and printed %d bytes, the SQL has %d", flag, o.code, len(o.out), len(pgbarrier.SQL))
+		}
 	}
+	pgbarrierCommand(t, url, "migrate", "--check", "--dry-run").expect(t, exitUsage, "--check")
+}
+
+func TestMigrateThatIsOnlyAskedChangesNothing(t *testing.T) {
+	url := server.DatabaseForTest(t)
+	conn := connectTo(t, url)
+	_, err := conn.Exec(t.Context(), `CREATE FUNCTION freeze() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no DDL now'; END $$;
+		CREATE EVENT TRIGGER frozen ON ddl_command_start EXECUTE FUNCTION freeze()`)
+	must(t, err)
+	pgbarrierCommand(t, url, "migrate", "--check").expect(t, exitError, "pgbarrier migrate")
+	pgbarrierCommand(t, url, "migrate", "--dry-run").expect(t, exitOK, "create schema pgbarrier, version 2")
+	pgbarrierCommand(t, url, "migrate", "--dry-run", "--json").expect(t, exitOK, `"plan":["create schema`)
+	pgbarrierCommand(t, url, "migrate").expect(t, exitError, "no DDL now")
+	_, err = conn.Exec(t.Context(), "ALTER EVENT TRIGGER frozen DISABLE")
+	must(t, err)
+	pgbarrierCommand(t, url, "migrate").expect(t, exitOK)
+	pgbarrierCommand(t, url, "migrate", "--check").expect(t, exitOK, "version 2", "is installed")
+	pgbarrierCommand(t, url, "migrate", "--dry-run").expect(t, exitOK, "nothing is to be done")
+	pgbarrierCommand(t, url, "migrate", "--dry-run", "--json").expect(t, exitOK, `"plan":[]`)
+}
+
+// What it waits for is told while it waits, and a signal ends it without harm.
+func TestMigrateTellsWhatItWaitsForAndCanBeInterrupted(t *testing.T) {
+	url := migrated(t)
+	conn := connectTo(t, url)
+	_, err := conn.Exec(t.Context(), "DROP TRIGGER announce ON pgbarrier.barrier")
+	must(t, err)
+	tx, _ := begin(t, conn)
+	cmd, out, _ := command(t, url, "migrate")
+	errs := &until{words: `"orders of the test", idle in transaction`, said: make(chan struct{})}
+	cmd.Stderr = errs
+	must(t, cmd.Start())
+	select {
+	case <-errs.said:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("it does not tell whom it waits for")
+	}
+	must(t, cmd.Process.Signal(os.Interrupt))
+	finish(t, cmd.Wait(), out, &errs.text).expect(t, 130, "interrupted")
+	pgbarrierCommand(t, url, "migrate", "--check").expect(t, exitError, "lacks trigger announce")
+	must(t, tx.Commit(t.Context()))
+	pgbarrierCommand(t, url, "migrate").expect(t, exitOK, "is installed")
+}
+
+func TestPurgeCanBeInterrupted(t *testing.T) {
+	url := migrated(t)
+	conn := connectTo(t, url)
+	_, err := conn.Exec(t.Context(), "INSERT INTO pgbarrier.barrier SELECT FROM generate_series(1, 25000)")
+	must(t, err)
+	// The second batch waits for somebody who locks one of its rows.
+	tx, err := conn.Begin(t.Context())
+	must(t, err)
+	_, err = tx.Exec(t.Context(), `SELECT FROM pgbarrier.barrier WHERE id = (
+		SELECT id FROM pgbarrier.barrier WHERE id > '00000001-0000-0000-0000-000000000000' ORDER BY id OFFSET 15000 LIMIT 1) FOR UPDATE`)
+	must(t, err)
+	cmd, out, errs := command(t, url, "purge", "--retention=1ms")
+	must(t, cmd.Start())
+	watch := connectTo(t, url)
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		var waits bool
+		must(t, watch.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted AND $1::integer = ANY (pg_blocking_pids(pid)))", conn.PgConn().PID()).Scan(&waits))
+		if waits {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the purge does not come to the second batch")
+		}
+	}
+	must(t, cmd.Process.Signal(os.Interrupt))
+	finish(t, cmd.Wait(), out, errs).expect(t, 130, "interrupted: 10000 barriers were purged")
+	must(t, tx.Rollback(t.Context()))
+	pgbarrierCommand(t, url, "purge", "--retention=1ms").expect(t, exitOK, "purged 15000 barriers")
+}
+
+// until closes said when the words have been written to it.
+type until struct {
+	text  bytes.Buffer // not embedded: what copies to u would use its ReadFrom
+	words string
+	said  chan struct{}
+}
+
+func (u *until) Write(p []byte) (int, error) {
+	n, err := u.text.Write(p)
+	if u.words != "" && strings.Contains(u.text.String(), u.words) {
+		u.words = ""
+		close(u.said)
+	}
+	return n, err
 }
 
 func TestPurge(t *testing.T) {
@@ -92,6 +184,8 @@ func TestErrorsAreOneLineThatSaysWhatToDo(t *testing.T) {
 		{"no schema: wait", fresh, []string{"wait", token}, exitError, []string{"pgbarrier migrate"}},
 		{"no schema: purge", fresh, []string{"purge", "--retention=1d"}, exitError, []string{"pgbarrier migrate"}},
 		{"no grant: status", nobody, []string{"status", token}, exitError, []string{"lacks a grant"}},
+		{"no schema: explain", fresh, []string{"explain", token}, exitError, []string{"pgbarrier migrate"}},
+		{"no grant: explain", nobody, []string{"explain", token}, exitError, []string{"lacks a grant"}},
 		{"no grant: wait", nobody, []string{"wait", token}, exitError, []string{"lacks a grant"}},
 		{"negative timeout", limited, []string{"wait", "--timeout=-1s", token}, exitUsage, []string{"cannot be negative"}},
 		{"no token", limited, []string{"status"}, exitUsage, []string{"pgbarrier status --help"}},
@@ -112,7 +206,7 @@ func TestErrorsAreOneLineThatSaysWhatToDo(t *testing.T) {
 }
 
 func TestHelpFitsATerminal(t *testing.T) {
-	for _, command := range []string{"", "demo", "migrate", "status", "wait", "purge", "version"} {
+	for _, command := range []string{"", "demo", "migrate", "status", "explain", "wait", "doctor", "purge", "version"} {
 		o := pgbarrierCommand(t, "", append(strings.Fields(command), "--help")...)
 		if o.expect(t, exitOK, "Usage: pgbarrier"); command != "version" {
 			o.expect(t, exitOK, "Exit codes:")

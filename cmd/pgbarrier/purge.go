@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/pgbarrier/pgbarrier"
+	"github.com/pgbarrier/pgbarrier/cmd/pgbarrier/internal/statusline"
 )
 
 type purgeCommand struct {
@@ -14,9 +16,9 @@ type purgeCommand struct {
 }
 
 func (c *purgeCommand) Help() string {
-	return `A token whose barrier was purged is expired, so the retention must outlast the slowest redelivery of a message and the longest transaction. One session purges at a time: while another does, this one leaves it to that.
+	return `A token whose barrier was purged is expired, so the retention must outlast the slowest redelivery of a message and the longest transaction. One session purges at a time: while another does, this one leaves it to that. It can be interrupted at any time: each batch of 10000 is a transaction of its own, and the next purge goes on with the rest. On a terminal it shows how far it is.
 
-Exit codes: 0 purged, also if there was nothing to purge, 1 error, 2 usage error.`
+Exit codes: 0 purged, also if there was nothing to purge, 1 error, 2 usage error, 130 interrupted.`
 }
 
 func (c *purgeCommand) Run(ctx context.Context, std streams) error {
@@ -25,18 +27,30 @@ func (c *purgeCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer pool.Close()
-	n, err := pgbarrier.Purge(ctx, pool, c.Retention.Duration)
-	if err != nil {
-		if n > 0 {
-			return fmt.Errorf("%w (%d barriers had been purged before)", err, n)
+	line := statusline.New(std.err)
+	var total int64
+	for batch, batchErr := range pgbarrier.PurgeBatches(ctx, pool, c.Retention.Duration) {
+		if err = batchErr; err != nil {
+			break
 		}
+		total += batch.Purged
+		line.Say(statusline.English.Sprintf("purged %d barriers, those created until %s", total, batch.Through.UTC().Format("2006-01-02 15:04:05Z07:00")))
+	}
+	line.End()
+	switch {
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintf(std.err, "pgbarrier: interrupted: %d barriers were purged, purge again for the rest\n", total)
+		return exitCode(exitError)
+	case err != nil && total > 0:
+		return fmt.Errorf("%w (%d barriers had been purged before)", err, total)
+	case err != nil:
 		return err
 	}
 	if c.JSON {
 		return writeJSON(std.out, struct {
 			Purged int64 `json:"purged"`
-		}{n})
+		}{total})
 	}
-	_, err = fmt.Fprintf(std.out, "purged %d barriers older than %v\n", n, c.Retention)
+	_, err = fmt.Fprintf(std.out, "purged %d barriers older than %v\n", total, c.Retention)
 	return err
 }

@@ -94,7 +94,7 @@ func savepoint(s *scene) {
 	t := s.begin()
 	outer := t.send()
 	lost := t.savepoint()
-	dropped := lost.send()
+	dropped := lost.send(func(m *Message) { m.Key = "lost" }) // not behind outer, where the order is kept
 	kept := t.savepoint()
 	s.untilAsked(lost)
 	kept.rollback()

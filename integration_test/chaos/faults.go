@@ -93,7 +93,7 @@ func (c *chaos) injectFaults(ctx context.Context) error {
 				c.missed.Add(1)
 			}
 			if c.opts.verbose {
-				fmt.Fprintf(c.out, "%s to %s  %s\n", clock(began), clock(c.now()), faults[kind].name)
+				c.out.Printf("%s to %s  %s\n", clock(began), clock(c.now()), faults[kind].name)
 			}
 		}
 		if !faults[kind].alone {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -26,13 +25,13 @@ func (c *chaos) outage(crash bool, pause time.Duration) bool {
 	c.outages.begin(c.now(), crash)
 	if crash {
 		if err := c.server.Crash(ctx); err != nil {
-			fmt.Fprintln(c.out, "the server could not be crashed:", err)
+			c.out.Println("the server could not be crashed:", err)
 			return false
 		}
 		time.Sleep(pause)
 	}
 	if err := c.server.Restart(ctx); err != nil {
-		fmt.Fprintln(c.out, "the server could not be restarted:", err)
+		c.out.Println("the server could not be restarted:", err)
 		return false
 	}
 	c.outages.end(c.now())
@@ -45,7 +44,7 @@ const (
 	checking  = "application_name = 'pgbarrier' AND query NOT ILIKE '%LISTEN%'"
 )
 
-// count runs a statement that returns a number, and tells whether it is not zero.
+// count runs a statement that returns a number, and reports whether it is not zero.
 func (c *chaos) count(ctx context.Context, sql string, args ...any) bool {
 	var n int
 	err := c.admin.QueryRow(ctx, sql, args...).Scan(&n)

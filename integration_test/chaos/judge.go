@@ -69,13 +69,13 @@ func (c *chaos) mayExpire(b *barrier, o outcome, through uint64) bool {
 	return purged || c.cleaned.overlap(b.tx.began, o.ended)
 }
 
-// takenBack tells whether a crash may have taken a commit that had been visible.
+// takenBack reports whether a crash may have taken a commit that had been visible.
 func (c *chaos) takenBack(tx *transaction, row bool) bool {
 	_, crashed := c.outages.crashAfter(tx.began)
 	return tx.plan.async && crashed && !row
 }
 
-// lostAtSavepoint tells whether b was to be rolled back by itself.
+// lostAtSavepoint reports whether b was to be rolled back by itself.
 func (tx *transaction) lostAtSavepoint(b *barrier) bool {
 	i := 0
 	for _, g := range tx.plan.groups {

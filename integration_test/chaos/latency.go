@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -40,7 +39,7 @@ func (l *latencies) add(c *chaos, tx *transaction, ended moment, o outcome) {
 		stretch = min(stretch, max(0, o.ended-bad))
 	}
 	if c.opts.verbose && stretch > remarkable {
-		fmt.Fprintf(c.out, "%s: %s took %v for %s of transaction %d/%d (%s), which ended %s\n", clock(o.ended), slot.name,
+		c.out.Printf("%s: %s took %v for %s of transaction %d/%d (%s), which ended %s\n", clock(o.ended), slot.name,
 			took.Round(time.Millisecond), o.status, tx.producer, tx.number, endings[tx.plan.ending].name, clock(ended))
 	}
 	l.mu.Lock()

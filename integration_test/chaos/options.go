@@ -62,7 +62,7 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	flags.DurationVar(&o.pause, "pause", o.pause, "mean pause between two faults")
 	flags.DurationVar(&o.progress, "progress", o.progress, "how often to tell how it goes; 0: never")
 	flags.StringVar(&o.json, "json", "", "also write the summary to this `file`")
-	flags.BoolVar(&o.verbose, "v", false, "tell each fault, and what the listeners log")
+	flags.BoolVar(&o.verbose, "v", false, "tell each fault and, on stderr, what the listeners log")
 	flags.Usage = func() {
 		fmt.Fprintf(output, "chaos runs pgbarrier while things go wrong and compares every outcome with the rows that exist.\n"+
 			"The server is one of its own, see package devpg: DEVPG_BINDIR or DEVPG_MAJOR chooses the major version.\n\n")

@@ -22,7 +22,7 @@ func (c *chaos) tellProgress(ctx context.Context) {
 		c.verdict.mu.Lock()
 		found := c.verdict.found
 		c.verdict.mu.Unlock()
-		fmt.Fprintf(c.out, "%s  %6.0f barriers/s  %9d barriers  %5d waits open  %4d faults  server %-4s  %d wrong  %d lost  %d refused\n",
+		c.out.Printf("%s  %6.0f barriers/s  %9d barriers  %5d waits open  %4d faults  server %-4s  %d wrong  %d lost  %d refused\n",
 			clock(now)[:5], float64(total-made)/(now-at).Seconds(), total, len(c.ledger.openWaits()), c.faultsInjected(), state,
 			found[wrong], found[lost], found[refused])
 		made, at = total, now

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net/url"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +24,7 @@ import (
 // chaos is one run.
 type chaos struct {
 	opts    options
-	out     io.Writer
+	out     *log.Logger // a line at a time
 	started time.Time
 	server  *devpg.Server
 	admin   *pgxpool.Pool // straight to the server, as superuser
@@ -72,7 +74,7 @@ const schema = `CREATE SCHEMA chaos;
 
 // run makes a run and judges it. The error is that of a run that could not be made.
 func run(ctx context.Context, o options, out io.Writer) (s *summary, err error) {
-	c := &chaos{opts: o, out: &serialWriter{w: out}, started: time.Now(),
+	c := &chaos{opts: o, out: log.New(out, "", 0), started: time.Now(),
 		injected: make([]atomic.Int64, len(faults))}
 	if c.server, err = devpg.Start(ctx, devpg.Config{Settings: settings}); err != nil {
 		return nil, err
@@ -121,7 +123,7 @@ func (c *chaos) run(ctx context.Context) (*summary, error) {
 	c.verdict.stop = hurry
 	log := slog.New(slog.DiscardHandler)
 	if c.opts.verbose {
-		log = slog.New(slog.NewTextHandler(c.out, nil))
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	if err := c.newFleet(ctx, c.opts.listeners, log, giveUp); err != nil {
 		return nil, err
@@ -191,16 +193,4 @@ func (c *chaos) tidy(ctx context.Context) {
 			c.fail(wrong, nil, "purging failed: "+err.Error())
 		}
 	}
-}
-
-// A serialWriter lets several goroutines write.
-type serialWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (s *serialWriter) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.w.Write(p)
 }

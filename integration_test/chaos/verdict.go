@@ -53,7 +53,7 @@ func (c *chaos) fail(what failing, b *barrier, why string) {
 			finding += c.history(b)
 		}
 		v.findings = append(v.findings, finding)
-		fmt.Fprint(c.out, finding)
+		c.out.Print(finding)
 	}
 	v.stop()
 }
@@ -73,7 +73,7 @@ func (c *chaos) watch(ctx context.Context, giveUp func()) {
 	}
 }
 
-// findLostWaits tells whether a wait has taken longer than it may.
+// findLostWaits reports whether a wait has taken longer than it may.
 func (c *chaos) findLostWaits() bool {
 	found := false
 	for _, w := range c.ledger.openWaits() {

@@ -88,7 +88,15 @@ func ask[T ~struct {
 
 	var version int
 	var origin, snapshot, outcomes string
-	err := db.QueryRow(ctx, query, ids, xids).Scan(append([]any{&version, &origin, &snapshot, &outcomes}, more...)...)
+	put := func(db DB, query string) error {
+		return db.QueryRow(ctx, query, ids, xids).Scan(append([]any{&version, &origin, &snapshot, &outcomes}, more...)...)
+	}
+	var err error
+	if InTransaction(db) {
+		err = put(db, query)
+	} else if err = put(db, query+unlessSerializable); needsReadCommitted(err) {
+		err = InOneTransaction(ctx, db, ReadCommitted, func(tx DB) error { return put(tx, query) })
+	}
 	if err != nil {
 		if SQLState(err) == ReadOnlySQLTransaction {
 			return Answer{}, fmt.Errorf("pgbarrier: %s: %w (%w)", doing, ErrStandby, err)

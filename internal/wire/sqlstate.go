@@ -8,6 +8,7 @@ import (
 // The SQLSTATEs that something depends on, by their names in
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 const (
+	FeatureNotSupported        = "0A000" // also: SERIALIZABLE on a standby
 	ReadOnlySQLTransaction     = "25006" // also: raised by pgbarrier.check on a standby
 	InvalidTransactionState    = "25000" // raised by pgbarrier.check in a transaction in which it cannot answer
 	TransactionTimeout         = "25P04"

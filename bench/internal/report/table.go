@@ -10,6 +10,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 )
 
 // WriteTables writes the report for people.
@@ -90,13 +93,6 @@ func Format(v float64) string {
 }
 
 // Thousands writes a number with commas.
-func Thousands(n int) string {
-	sign, digits := "", strconv.Itoa(n)
-	if n < 0 {
-		sign, digits = "-", digits[1:]
-	}
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return sign + digits
-}
+func Thousands(n int) string { return english.Sprint(n) }
+
+var english = message.NewPrinter(language.English)

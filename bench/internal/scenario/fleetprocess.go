@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/exec"
 	"strconv"
@@ -21,7 +21,7 @@ type fleetProcess struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Scanner
-	lines  lineWriter
+	lines  *log.Logger // a token each
 	reader sync.WaitGroup
 
 	mu      sync.Mutex
@@ -41,7 +41,7 @@ func startFleetProcess(ctx context.Context, url string) (*fleetProcess, error) {
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	p.lines.w = p.in
+	p.lines = log.New(p.in, "", 0)
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (p *fleetProcess) ready() error {
 
 // wait hands a token to the process.
 func (p *fleetProcess) wait(number int64, t pgbarrier.Token) {
-	p.lines.write(fmt.Sprintf("%d %s", number, t))
+	p.lines.Print(number, " ", t)
 }
 
 // ran returns when the wait of that number ended, and false if it has not.

@@ -3,12 +3,9 @@ package scenario
 import (
 	"bufio"
 	"context"
-	"fmt"
-	"io"
+	"log"
 	"os"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -33,8 +30,8 @@ func ListenerProcess() error {
 	if err != nil {
 		return err
 	}
-	out := &lineWriter{w: os.Stdout}
-	out.write("ready")
+	out := log.New(os.Stdout, "", 0) // writes a line at a time
+	out.Print("ready")
 	for s := bufio.NewScanner(os.Stdin); s.Scan(); {
 		number, text, _ := strings.Cut(s.Text(), " ")
 		token, err := pgbarrier.ParseToken(text)
@@ -45,7 +42,7 @@ func ListenerProcess() error {
 		w.Go(func() {
 			<-sub.Done()
 			if at := time.Now().UnixNano(); sub.Err() == nil {
-				out.write(number + " " + strconv.FormatInt(at, 10))
+				out.Print(number, " ", at)
 			}
 		})
 	}
@@ -53,18 +50,6 @@ func ListenerProcess() error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	out.write(fmt.Sprintf("checks %d", checks))
+	out.Print("checks ", checks)
 	return nil
-}
-
-// A lineWriter writes whole lines of several goroutines.
-type lineWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lineWriter) write(line string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, _ = io.WriteString(l.w, line+"\n") // a fleet that is gone needs no answers
 }

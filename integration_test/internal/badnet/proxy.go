@@ -139,7 +139,7 @@ func (p *Proxy) Cut() (n int) {
 	return n
 }
 
-// Refuse tells whether new connections are refused from now on.
+// Refuse reports whether new connections are refused from now on.
 func (p *Proxy) Refuse(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -105,7 +105,7 @@ func (b *base) count(ctx context.Context, a approach) (Counts, error) {
 // Wrong returns how many orders or messages an approach has treated wrongly.
 func (c Counts) Wrong() int { return c.TooEarly + c.ForNothing + c.WronglyDropped + c.Lost + c.Twice }
 
-// Kept tells whether pgbarrier has kept its promise, and had an occasion to break it.
+// Kept reports whether pgbarrier has kept its promise, and had an occasion to break it.
 func (r Result) Kept() bool {
 	occasions := 0
 	for _, c := range r.Approaches {

@@ -43,7 +43,7 @@ const (
 // when ctx ends.
 func Run(ctx context.Context, c Config) (result Result, err error) {
 	progress := newProgress(c.Progress)
-	defer progress.end()
+	defer progress.End()
 	if c.Queue == "" {
 		c.Queue = defaultKind
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"sync"
 	"time"
 
@@ -41,9 +42,7 @@ type producer struct {
 	approach string
 	pool     *pgxpool.Pool
 	queue    sender
-
-	mu  sync.Mutex // held while a line is written
-	out io.Writer
+	out      *log.Logger // writes a line at a time
 }
 
 // Produce is the orders service's process: it takes requests from in, places orders, sends messages to the queue, or
@@ -54,7 +53,7 @@ func Produce(ctx context.Context, databaseURL, queue, approach string, in io.Rea
 		return err
 	}
 	defer pool.Close()
-	p := &producer{approach: approach, pool: pool, out: out}
+	p := &producer{approach: approach, pool: pool, out: log.New(out, "", 0)}
 	p.queue = stdout{p}
 	if queue != "" {
 		at, err := parseAddress(queue)
@@ -193,8 +192,5 @@ func (p *producer) write(l line) error {
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, err = p.out.Write(append(text, '\n'))
-	return err
+	return p.out.Output(0, string(text))
 }

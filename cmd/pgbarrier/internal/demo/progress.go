@@ -7,41 +7,32 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/pgbarrier/pgbarrier/cmd/pgbarrier/internal/statusline"
 )
 
 // A progress shows what the demonstration is doing: a line that updates on a terminal, otherwise a
 // line when something is done.
 type progress struct {
 	terminal
-	open bool // the line has not been ended
+	statusline.Line
 }
 
-func newProgress(w io.Writer) *progress { return &progress{terminal: newTerminal(w)} }
+func newProgress(w io.Writer) *progress { return &progress{newTerminal(w), statusline.New(w)} }
 
 // say shows what is being done until something else is.
 func (p *progress) say(text string) {
-	if !p.live {
-		fmt.Fprintln(p, text)
+	if p.Live {
+		p.Say(text)
 		return
 	}
-	fmt.Fprintf(p, "\r\x1b[K%s", text)
-	p.open = true
+	fmt.Fprintln(p, text)
 }
 
 // done replaces what was said last, for good.
 func (p *progress) done(text string) {
-	if p.live {
-		fmt.Fprint(p, "\r\x1b[K")
-	}
+	p.End()
 	fmt.Fprintln(p, text)
-	p.open = false
-}
-
-// end leaves the cursor at the beginning of a line.
-func (p *progress) end() {
-	if p.open {
-		fmt.Fprintln(p)
-	}
 }
 
 // introduce tells what is to be seen.
@@ -78,7 +69,7 @@ func (p *progress) watch(ctx context.Context, b *base, a approach, requests int)
 			return
 		case <-tick.C:
 		}
-		if !p.live {
+		if !p.Live {
 			continue
 		}
 		if text, err := p.state(ctx, b, a, requests); err == nil {

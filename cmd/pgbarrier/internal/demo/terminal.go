@@ -3,27 +3,23 @@ package demo
 import (
 	"io"
 	"os"
-	"strconv"
 
 	"golang.org/x/term"
+
+	"github.com/pgbarrier/pgbarrier/cmd/pgbarrier/internal/statusline"
 )
 
 // A terminal is a writer, and what may be written to it besides plain text.
 type terminal struct {
 	io.Writer
-	live  bool // lines can be overwritten
 	fancy bool // colours and blocks
 }
 
 // newTerminal looks at what w is. https://no-color.org
 func newTerminal(w io.Writer) terminal {
 	file, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) || os.Getenv("TERM") == "dumb" {
-		return terminal{Writer: w}
-	}
-	// A line that does not fit is broken into two, of which only the second could be overwritten.
-	columns, _, err := term.GetSize(int(file.Fd()))
-	return terminal{w, err != nil || columns >= 80, os.Getenv("NO_COLOR") == ""}
+	fancy := ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb" && os.Getenv("NO_COLOR") == ""
+	return terminal{w, fancy}
 }
 
 // The SGR codes of the few colours there are.
@@ -51,10 +47,4 @@ func (t terminal) judge(n int, text string) string {
 }
 
 // thousands writes n with commas.
-func thousands(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
+func thousands(n int) string { return statusline.English.Sprint(n) }

@@ -1,4 +1,6 @@
-package listener
+// Package dial opens connections as a pool does, but outside of it: what waits must not depend on a pool whose
+// connections may all be held by those who wait.
+package dial
 
 import (
 	"cmp"
@@ -16,26 +18,29 @@ import (
 	"github.com/pgbarrier/pgbarrier/internal/wire"
 )
 
-const connectTimeout, closeTimeout = 10 * time.Second, time.Second
+// ConnectTimeout is for one connection.
+const ConnectTimeout = 10 * time.Second
 
-// A dialer opens connections the way a pool does, but outside of it: waits must not depend on a pool
-// whose connections may all be held by those who wait.
-type dialer struct {
-	pool   *pgxpool.Config
-	direct *pgx.ConnConfig // instead of the pool's, if not nil
+const closeTimeout = time.Second
+
+// A Dialer opens connections with the configuration and hooks of a pool.
+type Dialer struct {
+	Pool   *pgxpool.Config
+	Direct *pgx.ConnConfig // instead of the pool's, if not nil
 }
 
-func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+// Dial opens a connection, which the caller closes by [Close]. An error is of ErrNoRoom, of ErrHook, or pgx's.
+func (d Dialer) Dial(ctx context.Context) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
-	config := cmp.Or(d.direct, d.pool.ConnConfig).Copy()
+	config := cmp.Or(d.Direct, d.Pool.ConnConfig).Copy()
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pgbarrier"
 	}
 	// The pool's hooks may fetch a fresh password or set a role.
-	if d.pool.BeforeConnect != nil {
-		if err := d.pool.BeforeConnect(ctx, config); err != nil {
-			return nil, fmt.Errorf("%w: BeforeConnect: %w", errHook, err)
+	if d.Pool.BeforeConnect != nil {
+		if err := d.Pool.BeforeConnect(ctx, config); err != nil {
+			return nil, fmt.Errorf("%w: BeforeConnect: %w", ErrHook, err)
 		}
 	}
 	// The application's handler would take what a session waits for; its way of ending a statement may
@@ -47,27 +52,28 @@ func (d dialer) dial(ctx context.Context) (*pgx.Conn, error) {
 	config.Tracer = nil
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if strings.HasPrefix(wire.SQLState(err), "53") { // too_many_connections, and the rest of insufficient_resources
-		err = fmt.Errorf("%w: %w", errNoRoom, err)
+		err = fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if d.pool.AfterConnect != nil {
-		if err := d.pool.AfterConnect(ctx, conn); err != nil {
-			closeConn(conn)
-			return nil, fmt.Errorf("%w: AfterConnect: %w", errHook, err)
+	if d.Pool.AfterConnect != nil {
+		if err := d.Pool.AfterConnect(ctx, conn); err != nil {
+			Close(conn)
+			return nil, fmt.Errorf("%w: AfterConnect: %w", ErrHook, err)
 		}
 	}
 	return conn, nil
 }
 
+// Why there is no connection.
 var (
-	errNoRoom = errors.New("no room for a connection")
-	errHook   = errors.New("a hook of the pool failed") // perhaps because a source of passwords is down
+	ErrNoRoom = errors.New("no room for a connection")
+	ErrHook   = errors.New("a hook of the pool failed") // perhaps because a source of passwords is down
 )
 
-// closeConn says goodbye to the server, with a context of its own: the caller's may have ended.
-func closeConn(conn *pgx.Conn) {
+// Close says goodbye to the server, with a context of its own: the caller's may have ended.
+func Close(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = conn.Close(ctx) // the socket is closed in any case
