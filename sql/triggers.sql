@@ -24,7 +24,7 @@
 DO $pgbarrier$
 DECLARE
 	-- The first digits of the sha256 of this file without this line. A test says what they must be.
-	revision CONSTANT text := '6c195ba68ac5';
+	revision CONSTANT text := '9d2e4d867cb6';
 
 	found_path text := pg_catalog.current_setting('search_path');
 	found_patience text := pg_catalog.current_setting('lock_timeout');
@@ -1009,6 +1009,9 @@ BEGIN
 					CASE WHEN s.n > 1 AND s.pid > 0 THEN 'pid ' || s.pid END AS name
 				FROM (SELECT) one LEFT JOIN head s ON true LEFT JOIN prepared x ON true LIMIT 1) h
 		) o ORDER BY o.part, o.n;
+	END
+	$fn$;
+
 	-- wait is status for workers in any language: it returns the outcome once there is one, or pending when
 	-- patience is over, on the session of whoever calls, which it keeps for so long. Without patience, or with less
 	-- than none, it looks once. It writes nothing, and has no transaction id assigned.
