@@ -22,14 +22,20 @@ const waitInSQL = "SELECT pgbarrier.wait($1, '10 minutes')"
 func waiting(t testing.TB, pool *pgxpool.Pool, token pgbarrier.Token) (outcome <-chan string, pid uint32) {
 	t.Helper()
 	conn := connect(t, pool)
-	ended := make(chan string, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended, returned := make(chan string, 1), make(chan struct{})
 	go func() {
+		defer close(returned)
 		var words string
-		if err := conn.QueryRow(context.Background(), waitInSQL, token).Scan(&words); err != nil {
+		if err := conn.QueryRow(ctx, waitInSQL, token).Scan(&words); err != nil {
 			words = err.Error()
 		}
 		ended <- words
 	}()
+	t.Cleanup(func() { // before the connection is closed
+		cancel()
+		<-returned
+	})
 	pid = conn.PgConn().PID()
 	eventually(t, "the wait sleeps", func() bool {
 		return query[bool](t, pool, "SELECT coalesce((SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $1), false)", pid)

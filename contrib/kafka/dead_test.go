@@ -20,20 +20,6 @@ var errHandler = errors.New("the handler fails")
 
 var consumeParked = []kgo.Opt{kgo.ConsumerGroup("patient"), kgo.ConsumeTopics("parked")}
 
-// observeFetch counts requests that fetch a partition of orders from an offset or behind it.
-func observeFetch(partition int32, from int64) kfake.Fault {
-	return kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Count: -1, Observe: true, When: func(request kmsg.Request) bool {
-		for _, topic := range request.(*kmsg.FetchRequest).Topics {
-			for _, p := range topic.Partitions {
-				if p.Partition == partition && p.FetchOffset >= from {
-					return true
-				}
-			}
-		}
-		return false
-	}}
-}
-
 // While its copy cannot be produced, a rejected record is not committed: it would be nowhere. Others go on.
 func TestARejectedRecordIsProducedBeforeItIsCommitted(t *testing.T) {
 	t.Parallel()
@@ -51,8 +37,13 @@ func TestARejectedRecordIsProducedBeforeItIsCommitted(t *testing.T) {
 	r.untilCommitted(0, 0)
 	r.end(p) // it does not wait for the topic
 	fault.Remove()
-	r.work("", Config{})
+	hasty := r.cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "dead", Count: -1, Observe: true,
+		When: func(request kmsg.Request) bool { return request.(*kmsg.ProduceRequest).Acks != -1 }})
+	r.work("", Config{}, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
 	r.untilCommitted(0, 1)
+	if hasty.Hits() > 0 {
+		t.Error("the record was produced without waiting for all replicas")
+	}
 	buried := r.untilBuried("dead", 1)[0]
 	for key, part := range map[string]string{"own": "kept", HeaderReason: "token", HeaderOrigin: "orders/0/0", guard.Header: "nothing like a token"} {
 		if value := Headers(buried).Get(key); !strings.Contains(value, part) {

@@ -68,9 +68,9 @@ func (r *root) inject(ctx context.Context, options *client.StartWorkflowOptions)
 	if err != nil || !inside {
 		return err
 	}
-	// Without an id the SDK makes a unique one.
-	if id := options.ID; id != "" && !r.config.AnyID && !strings.Contains(id, token.ID.String()) {
-		return fmt.Errorf("%w: %s", ErrWorkflowID, id)
+	// Where none was given, the SDK has put a random UUID here already: it looks as a business id may look.
+	if !r.config.AnyID && !strings.Contains(options.ID, token.ID.String()) {
+		return fmt.Errorf("%w: %s", ErrWorkflowID, options.ID)
 	}
 	return notify.Inject(ctx, headers(interceptor.Header(ctx)))
 }

@@ -32,7 +32,8 @@
 //
 //   - A workflow id is a deduplication id. The first try of a transaction starts order-42 and rolls back; the second is
 //     told that it runs, and commits; then it fails as rolled back. WorkflowID joins the barrier's id, and the
-//     interceptor refuses an id without it. That an order is shipped once is for a unique key in the database.
+//     interceptor refuses an id without it, also the SDK's random one, unless Config.AnyID. That an order is shipped
+//     once is for a unique key in the database.
 //   - Do not wait for the workflow's result inside the transaction: it waits for the COMMIT. UpdateWithStartWorkflow does
 //     so by itself, and is refused. Signals, updates, schedules and standalone activities are not guarded.
 //   - guard.Config.Slots bounds how many activities wait at once, for Budget or 30 s, whichever is less.

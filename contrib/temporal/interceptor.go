@@ -22,7 +22,7 @@ type Config struct {
 	// TaskQueue is that of the workers that have the activity, see [Register]. The workflow's by default.
 	TaskQueue string
 
-	// AnyID allows workflow ids without the barrier's id, for who has ids of each try by other means.
+	// AnyID allows workflow ids without the barrier's id: the SDK's random ones, or ids of each try by other means.
 	AnyID bool
 }
 

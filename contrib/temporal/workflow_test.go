@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/pgbarrier/pgbarrier"
@@ -136,16 +135,4 @@ func TestWhatAWorkflowStartsNeedsNoBarrier(t *testing.T) {
 		r.SetLastCompletionResult("done")
 		r.begins(true, 0)
 	})
-}
-
-// A workflow that is canceled while it waits ends as canceled.
-func TestAWorkflowCanBeCanceledWhileItWaits(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, Config{}, guard.Config{Delay: func(time.Duration) time.Duration { return 10 * time.Second }})
-	r.carry(guardtest.NewToken())
-	r.RegisterDelayedCallback(r.CancelWorkflow, 35*time.Second)
-	r.ExecuteWorkflow(r.ship)
-	if err := r.GetWorkflowError(); err == nil || !temporal.IsCanceledError(err) || r.begun != 0 {
-		t.Errorf("the workflow began %d times, and ended with %v", r.begun, err)
-	}
 }

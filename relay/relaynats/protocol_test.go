@@ -26,7 +26,7 @@ func TestAWaitEndsWithWhatTheDatabaseSays(t *testing.T) {
 			synctest.Wait()
 			s.database.Set(status, late)
 			for of, done := range map[pgbarrier.Token]<-chan error{early: done, late: other} {
-				err, took := s.within(time.Minute, done)
+				took, err := s.within(time.Minute, done)
 				if !errors.Is(err, want) {
 					t.Errorf("%v ended with %v, want %v", status, err, want)
 				}
@@ -60,11 +60,11 @@ func TestSeveralTokensAreOneWait(t *testing.T) {
 		default:
 		}
 		s.database.Commit(other)
-		if err, _ := s.within(time.Second, all); err != nil {
+		if _, err := s.within(time.Second, all); err != nil {
 			t.Error(err)
 		}
 		s.database.Abort(third)
-		err, _ := s.within(time.Second, bad)
+		_, err := s.within(time.Second, bad)
 		var of *pgbarrier.TokenError
 		if !errors.Is(err, pgbarrier.ErrAborted) || !errors.As(err, &of) || of.Token != third {
 			t.Errorf("ended with %v, want that %v aborted", err, third)
@@ -102,7 +102,7 @@ func TestAKilledRelayIsReplaced(t *testing.T) {
 		r.kill()
 		s.database.Commit(token)
 		ping := c.config.Ping * 5 / 4
-		if err, took := s.within(time.Minute, done); err != nil || took > ping+200*time.Millisecond {
+		if took, err := s.within(time.Minute, done); err != nil || took > ping+200*time.Millisecond {
 			t.Errorf("%v after %v, want nil within a ping", err, took)
 		}
 	})
@@ -117,7 +117,7 @@ func TestAKilledRelayIsNoticedAtOnceWhenThereIsTraffic(t *testing.T) {
 		r.kill()
 		s.database.Commit(committed)
 		begin(c, token())
-		if err, took := s.within(time.Minute, done); err != nil || took > 200*time.Millisecond {
+		if took, err := s.within(time.Minute, done); err != nil || took > 200*time.Millisecond {
 			t.Errorf("%v after %v", err, took)
 		}
 	})
@@ -132,7 +132,7 @@ func TestAHungRelayIsReplaced(t *testing.T) {
 		goOn := r.hang()
 		s.database.Commit(token)
 		most := c.config.Ping*5/4 + c.config.Silence + 200*time.Millisecond
-		if err, took := s.within(time.Minute, done); err != nil || took > most {
+		if took, err := s.within(time.Minute, done); err != nil || took > most {
 			t.Errorf("%v after %v, want nil within %v", err, took, most)
 		}
 		goOn()
@@ -155,7 +155,7 @@ func TestADrainedRelayIsNotFelt(t *testing.T) {
 		for i, token := range tokens {
 			time.Sleep(20 * time.Millisecond)
 			s.database.Commit(token)
-			if err, took := s.within(time.Minute, waits[i]); err != nil || took > 100*time.Millisecond {
+			if took, err := s.within(time.Minute, waits[i]); err != nil || took > 100*time.Millisecond {
 				t.Errorf("%v after %v", err, took)
 			}
 			if i == 80 {
@@ -192,7 +192,7 @@ func TestADrainEndsWithItsGraceWhenThereIsNoOtherRelay(t *testing.T) {
 		}
 		s.relay()
 		s.database.Commit(token)
-		if err, took := s.within(time.Minute, done); err != nil || took > longestPause+100*time.Millisecond {
+		if took, err := s.within(time.Minute, done); err != nil || took > longestPause+100*time.Millisecond {
 			t.Errorf("%v after %v", err, took)
 		}
 		if err := c.Health(); err != nil {
@@ -211,7 +211,7 @@ func TestARestartOfNATSIsSurvived(t *testing.T) {
 			s.database.Commit(token)
 		}()
 		s.nats.restart(10 * time.Second)
-		if err, took := s.within(time.Minute, done); err != nil || took > 100*time.Millisecond {
+		if took, err := s.within(time.Minute, done); err != nil || took > 100*time.Millisecond {
 			t.Errorf("%v %v after NATS was back", err, took)
 		}
 	})
@@ -245,7 +245,7 @@ func TestLostMessagesAreFoundOut(t *testing.T) {
 			s.database.Commit(first, second) // these are
 			most := c.config.Ping*5/4 + c.config.Silence + 100*time.Millisecond
 			for _, done := range []<-chan error{done, other} {
-				if err, took := s.within(time.Minute, done); err != nil || took > most {
+				if took, err := s.within(time.Minute, done); err != nil || took > most {
 					t.Errorf("lost on %s: %v after %v", to, err, took)
 				}
 			}
@@ -266,7 +266,7 @@ func TestDoubledMessagesChangeNothing(t *testing.T) {
 			done := begin(c, token)
 			time.Sleep(100 * time.Millisecond)
 			s.database.Commit(token)
-			if err, _ := s.within(time.Minute, done); err != nil {
+			if _, err := s.within(time.Minute, done); err != nil {
 				t.Error(err)
 			}
 			if len(done) > 0 {
@@ -293,7 +293,7 @@ func TestCommittedIsNotBelievedWhenItComesTooLate(t *testing.T) {
 		s.database.Abort(token) // a crash took the commit
 		time.Sleep(time.Second)
 		s.nats.set(func() { p.late = 0 })
-		err, took := s.within(2*time.Minute, done)
+		took, err := s.within(2*time.Minute, done)
 		if !errors.Is(err, pgbarrier.ErrAborted) {
 			t.Errorf("ended with %v after %v, want that it aborted", err, took)
 		}
@@ -312,7 +312,7 @@ func TestCommittedIsBelievedAgainWhenItIsAskedAgain(t *testing.T) {
 		s.database.Commit(token)
 		time.Sleep(time.Second)
 		s.nats.set(func() { p.late = 0 })
-		if err, took := s.within(time.Minute, done); err != nil || took < 13*time.Second {
+		if took, err := s.within(time.Minute, done); err != nil || took < 13*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
 		if n := c.Stats().Disbelieved; n != 1 {
@@ -328,7 +328,7 @@ func TestASessionIdleForLongerThanItsLeaseIsBegunAnew(t *testing.T) {
 		for i := range 3 {
 			token := token()
 			s.database.Commit(token)
-			if err, took := s.within(time.Minute, begin(c, token)); err != nil || took > firstPause {
+			if took, err := s.within(time.Minute, begin(c, token)); err != nil || took > firstPause {
 				t.Errorf("%v after %v", err, took)
 			}
 			time.Sleep(time.Hour)
@@ -395,7 +395,7 @@ func TestALimitDelaysWaits(t *testing.T) {
 		}
 		s.database.Commit(tokens...)
 		for _, done := range waits {
-			if err, _ := s.within(time.Minute, done); err != nil {
+			if _, err := s.within(time.Minute, done); err != nil {
 				t.Error(err)
 			}
 		}
@@ -432,7 +432,7 @@ func TestARelayWhoseDatabaseDoesNotAnswerIsLeft(t *testing.T) {
 		s.database.fail(errors.New("cut off"))
 		time.Sleep(5 * time.Second)
 		reaches.Commit(token)
-		if err, took := s.within(time.Minute, done); err != nil || took > unwellPause+3*time.Second {
+		if took, err := s.within(time.Minute, done); err != nil || took > unwellPause+3*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
 	})
@@ -450,7 +450,7 @@ func TestAnOutageOfTheDatabaseEndsNoWaitAndIsShown(t *testing.T) {
 		}
 		s.database.Commit(token)
 		s.database.fail(nil)
-		if err, took := s.within(time.Minute, done); err != nil || took > firstPause {
+		if took, err := s.within(time.Minute, done); err != nil || took > firstPause {
 			t.Errorf("%v after %v", err, took)
 		}
 		time.Sleep(4 * time.Second)
@@ -492,7 +492,7 @@ func TestAnOriginThatChangesIsServed(t *testing.T) {
 		token := token()
 		token.Origin = 77
 		s.database.Commit(token)
-		if err, took := s.within(time.Minute, begin(c, token)); err != nil || took > 4*time.Second {
+		if took, err := s.within(time.Minute, begin(c, token)); err != nil || took > 4*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
 	})
@@ -506,10 +506,10 @@ func TestTheFallbackIsAskedWhenNoRelayAnswers(t *testing.T) {
 		s.database.Commit(committed)
 		s.database.Abort(aborted)
 		done, bad, open := begin(c, committed), begin(c, committed, aborted), begin(c, committed, pending)
-		if err, took := s.within(time.Minute, done); err != nil || took < 10*time.Second || took > 13*time.Second {
+		if took, err := s.within(time.Minute, done); err != nil || took < 10*time.Second || took > 13*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
-		if err, _ := s.within(time.Second, bad); !errors.Is(err, pgbarrier.ErrAborted) {
+		if _, err := s.within(time.Second, bad); !errors.Is(err, pgbarrier.ErrAborted) {
 			t.Error(err)
 		}
 		statuses, err := c.Check(s.Context(), pending)
@@ -518,7 +518,7 @@ func TestTheFallbackIsAskedWhenNoRelayAnswers(t *testing.T) {
 		}
 		s.relay()
 		s.database.Commit(pending)
-		if err, _ := s.within(longestPause+time.Second, open); err != nil {
+		if _, err := s.within(longestPause+time.Second, open); err != nil {
 			t.Error(err)
 		}
 		asked := c.Stats().Fallbacks
@@ -546,7 +546,7 @@ func TestWhatEndsWithRunHasNoOutcome(t *testing.T) {
 			t.Error(err)
 		}
 		for _, done := range []<-chan error{done, begin(c, token())} {
-			if err, _ := s.within(time.Second, done); !errors.Is(err, pgbarrier.ErrClosed) {
+			if _, err := s.within(time.Second, done); !errors.Is(err, pgbarrier.ErrClosed) {
 				t.Error(err)
 			}
 		}
@@ -606,7 +606,7 @@ func TestWaitsInSeveralDatabasesAreOne(t *testing.T) {
 			t.Errorf("%v, %v", statuses, err)
 		}
 		other.Commit(there)
-		if err, _ := s.within(10*time.Second, done); err != nil {
+		if _, err := s.within(10*time.Second, done); err != nil {
 			t.Error(err)
 		}
 	})

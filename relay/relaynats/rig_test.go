@@ -137,13 +137,13 @@ type rig struct {
 	pool *pgxpool.Pool
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, change ...func(*natsserver.Options)) *rig {
 	t.Helper()
 	s, err := postgres()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{TB: t, broker: startBroker(t)}
+	r := &rig{TB: t, broker: startBroker(t, change...)}
 	r.pool = openPool(t, s.DatabaseForTest(t))
 	if err := pgbarrier.Migrate(t.Context(), r.pool); err != nil {
 		t.Fatal(err)
@@ -255,13 +255,6 @@ func (r *rig) committed(pool *pgxpool.Pool) pgbarrier.Token {
 	r.Helper()
 	token, do := r.create(pool)
 	do("COMMIT")
-	return token
-}
-
-func (r *rig) aborted(pool *pgxpool.Pool) pgbarrier.Token {
-	r.Helper()
-	token, do := r.create(pool)
-	do("ROLLBACK")
 	return token
 }
 

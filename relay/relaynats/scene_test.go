@@ -142,14 +142,14 @@ func begin(c *Client, tokens ...pgbarrier.Token) <-chan error {
 }
 
 // within waits for an outcome, and says how long that took.
-func (s *scene) within(limit time.Duration, done <-chan error) (error, time.Duration) {
+func (s *scene) within(limit time.Duration, done <-chan error) (took time.Duration, err error) {
 	s.Helper()
 	began := time.Now()
 	select {
 	case err := <-done:
-		return err, time.Since(began)
+		return time.Since(began), err
 	case <-time.After(limit):
 		s.Fatalf("the wait has not ended after %v", limit)
-		return nil, 0
+		return 0, nil
 	}
 }

@@ -105,7 +105,7 @@ var causes = []cause{
 	}},
 	{finding: "owner-grants", level: Warn, says: []string{"may not execute pg_notify(text,text), which announce needs"}, before: owned,
 		bring: sql("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_notify(text, text) FROM PUBLIC")},
-	{finding: "owner-grants", level: Fail, says: []string{"may not execute pg_xact_status(xid8), which check, never_assigned needs"}, before: owned,
+	{finding: "owner-grants", level: Fail, says: []string{"may not execute pg_xact_status(xid8), which check, never_assigned, proof needs"}, before: owned,
 		bring: sql("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_xact_status(xid8) FROM PUBLIC")},
 	{finding: "owner-grants", level: Fail, says: []string{"gen_random_uuid()"}, before: owned, bring: sql("REVOKE EXECUTE ON FUNCTION pg_catalog.gen_random_uuid() FROM PUBLIC")},
 	{finding: "listener-grants", level: Warn, says: []string{"may not execute pg_notify(text,text)", "LISTEN"}, before: worker,
