@@ -89,7 +89,7 @@ func (b *rabbit) open(t testing.TB, name string, _ int) guardtest.Queue {
 }
 
 func (b *rabbit) onChannel(f func(c *amqp091.Channel) error) error {
-	conn, err := amqp091.Dial(b.server.URL)
+	conn, err := amqp091.Dial(b.url())
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (b *rabbit) connected() (*amqp.Publisher, error) {
 	if b.publisher != nil {
 		return b.publisher, nil
 	}
-	config := amqp.NewDurableQueueConfig(b.server.URL)
+	config := amqp.NewDurableQueueConfig(b.url())
 	config.Publish.ConfirmDelivery = true
 	publisher, err := amqp.NewPublisher(config, newLogger())
 	if err != nil {

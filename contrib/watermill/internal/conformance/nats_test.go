@@ -27,7 +27,7 @@ func TestNATS(t *testing.T) {
 			t.Parallel()
 			b := startNATS(t)
 			c.Run(t, database(t), guardtest.Adapter{
-				Open: b.open, Restart: b.server.Crash,
+				Open: b.open, Restart: b.restart,
 				Lacks: map[guardtest.Feature]string{
 					guardtest.DatabaseRestart: "the server is shared by other tests, and the guard's own tests restart one",
 				},
