@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -50,7 +49,7 @@ func TestThePoolsWayOfEndingAStatementDoesNotKeepADeadConnection(t *testing.T) {
 	network, through := badNetwork(t, pool.Config().ConnString())
 	l := run(t, open(t, through, func(c *pgxpool.Config) {
 		c.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
-			return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Hour}
+			return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 2 * patience}
 		}
 	}), listener.Config{})
 	tx := begin(t, pool)
